@@ -1,0 +1,306 @@
+"""The campaign: the model of a file in ``workflows/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+
+from hts_flows.candidates import Candidate, CandidateSpace
+from hts_flows.engines import Engine, engine_class
+from hts_flows.errors import InputError, nearest
+from hts_flows.flows import Domain, domain_names, get_domain
+from hts_flows.inventories import Inventories
+
+
+class Problem(NamedTuple):
+    """One thing wrong in a campaign."""
+
+    path: tuple[str | int, ...]
+    message: str
+    value: Any = None
+
+
+class CampaignError(InputError):
+    """A campaign that cannot be used, with every problem found in it."""
+
+    def __init__(self, problems: list[Problem], source: str = "campaign") -> None:
+        self.problems = problems
+        lines = [
+            f"{source}: {'.'.join(map(str, problem.path)) or 'top level'}: {problem.message}" for problem in problems
+        ]
+        super().__init__("\n".join(lines), "correct the file, then try 'hts check FILE'")
+
+
+class Promotion(BaseModel):
+    """Which candidates go up to this engine: the best of the engine before."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: str = Field(description="Property that decides, e.g. intercalation_energy; low is good")
+    lowest: int | None = Field(default=None, ge=1, description="How many go up")
+    window: float | None = Field(
+        default=None, gt=0, description="All within this distance of the lowest go up, in the property's unit (eV)"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.lowest is None) == (self.window is None):
+            raise ValueError("give either 'lowest' (how many) or 'window' (how far from the lowest), not both")
+        return self
+
+
+class LadderRow(BaseModel):
+    """One row of ``calculate:``: an engine with its settings, and who goes up to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: SerializeAsAny[Engine] = Field(description="Name of the engine; its settings stand beside it")
+    promote: Promotion | None = Field(default=None, description="Who goes up from the row above; not in the first row")
+    optional: bool = Field(
+        default=False, description="Skip this row, saying so, where its engine is not installed; else that is an error"
+    )
+
+    def content(self) -> dict[str, Any]:
+        """Give the row as it could stand in a file, every setting spelled out."""
+        row = self.engine.model_dump(mode="json")
+        if self.promote:
+            row["promote"] = self.promote.model_dump(mode="json", exclude_none=True)
+        return row | {"optional": self.optional}
+
+
+@dataclass(frozen=True)
+class Level:
+    """A row of the ladder ready to run: "auto" settings resolved, hashes known."""
+
+    number: int
+    engine: Engine
+    settings_hash: str
+    previous_hash: str | None
+    promote: Promotion | None
+    optional: bool
+
+    @property
+    def step(self) -> str:
+        """Name of the campaign's step that submits it."""
+        return f"calculate-{self.number}"
+
+
+class Campaign(BaseModel):
+    """What a group wants computed: one file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="Name in the database: letters, digits, _ and -, at most 64",
+    )
+    description: str = Field(default="", description="For people")
+    inventories: str | None = Field(
+        default=None, description="Folder of inventories, relative to the file; those of hts_flows when left out"
+    )
+    candidates: SerializeAsAny[CandidateSpace] = Field(description="What to generate; the keys depend on 'domain'")
+    calculate: list[LadderRow] = Field(min_length=1, description="The ladder of engines, cheapest first")
+
+    @classmethod
+    def from_dict(cls, data: Any, source: str = "campaign") -> Campaign:
+        """Validate a campaign, gathering every problem.
+
+        Raises
+        ------
+        CampaignError
+            With the place, the value and what is allowed for each problem.
+        """
+        if not isinstance(data, dict):
+            raise CampaignError([Problem((), "expected 'key: value' lines with name, candidates, calculate")], source)
+        problems: list[Problem] = []
+        prepared = dict(data)
+        if "candidates" in data:
+            prepared["candidates"] = _read_candidates(data["candidates"], problems)
+        rows = data.get("calculate")
+        if isinstance(rows, list) and rows:
+            prepared["calculate"] = [_read_row(row, number, problems) for number, row in enumerate(rows)]
+        try:
+            campaign = cls.model_validate(prepared)
+        except ValidationError as error:
+            known = {problem.path[: len(found["loc"])] for problem in problems for found in error.errors()}
+            problems += [found for found in _problems(error, cls, ()) if found.path not in known]
+            campaign = None
+        if campaign is not None and not problems:
+            problems += campaign._check_ladder()  # noqa: SLF001 (own method)
+        if problems or campaign is None:
+            raise CampaignError(sorted(problems, key=lambda problem: [str(part) for part in problem.path]), source)
+        return campaign
+
+    def _check_ladder(self) -> list[Problem]:
+        problems = []
+        document = self.domain.properties
+        for number, row in enumerate(self.calculate):
+            place = ("calculate", number, "promote")
+            if number == 0 and row.promote:
+                problems.append(Problem(place, "the first engine computes every candidate: leave 'promote' out"))
+            if number > 0 and row.promote is None:
+                problems.append(
+                    Problem(place, "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}")
+                )
+            names = set(document.model_fields) - {"schema_version"} if document else set()
+            if row.promote and row.promote.by not in names:
+                problems.append(
+                    Problem(
+                        (*place, "by"),
+                        f"{row.promote.by!r} is no property of {self.domain.name}; {nearest(row.promote.by, names)}",
+                    )
+                )
+        return problems
+
+    def content(self) -> dict[str, Any]:
+        """Everything that is stored and compared; the description is for people and not compared."""
+        return {
+            "name": self.name,
+            "inventories": self.inventories,
+            "candidates": self.candidates.model_dump(mode="json"),
+            "calculate": [row.content() for row in self.calculate],
+        }
+
+    @property
+    def domain(self) -> Domain:
+        """Domain of the candidates."""
+        return get_domain(self.candidates.domain)  # type: ignore[attr-defined]
+
+    @property
+    def inventory(self) -> Inventories:
+        """Inventories the candidates are made from."""
+        from hts_flows.settings import load_settings
+
+        return Inventories(self.inventories or load_settings().inventories)
+
+    def ladder(self) -> list[Level]:
+        """Rows with "auto" settings resolved and the hashes that results are stored under."""
+        levels: list[Level] = []
+        for number, row in enumerate(self.calculate):
+            engine = row.engine.resolved(layered=self.domain.layered)
+            previous = levels[-1].settings_hash if levels else None
+            levels.append(Level(number, engine, engine.settings_hash(previous), previous, row.promote, row.optional))
+        return levels
+
+    def all_candidates(self) -> list[Candidate]:
+        """Every candidate once, in the order of the file.
+
+        Raises
+        ------
+        InputError
+            A name in the file is not in the inventories.
+        """
+        seen: dict[str, Candidate] = {}
+        for candidate in self.candidates.candidates(self.inventory):
+            seen.setdefault(candidate.candidate_id, candidate)
+        return list(seen.values())
+
+
+def _read_candidates(section: Any, problems: list[Problem]) -> Any:
+    if not isinstance(section, dict) or "domain" not in section:
+        allowed = ", ".join(name for name in domain_names() if get_domain(name).space)
+        problems.append(Problem(("candidates",), f"expected keys, 'domain' among them; allowed domains: {allowed}"))
+        return section
+    try:
+        space = get_domain(section["domain"]).space
+    except InputError as error:
+        problems.append(Problem(("candidates", "domain"), error.message))
+        return section
+    if space is None:
+        problems.append(Problem(("candidates", "domain"), f"{section['domain']!r} makes no candidates of its own"))
+        return section
+    try:
+        return space.model_validate(section)
+    except ValidationError as error:
+        problems += _problems(error, space, ("candidates",))
+        return section
+
+
+def _read_row(row: Any, number: int, problems: list[Problem]) -> Any:
+    place = ("calculate", number)
+    if not isinstance(row, dict) or "engine" not in row:
+        problems.append(Problem(place, f"expected keys, 'engine' among them, found {row!r}"))
+        return row
+    own = {key: value for key, value in row.items() if key in LadderRow.model_fields and key != "engine"}
+    settings = {key: value for key, value in row.items() if key not in own}
+    try:
+        engine_type = engine_class(str(row["engine"]))
+    except InputError as error:
+        problems.append(Problem((*place, "engine"), error.message))
+        return row
+    try:
+        own["engine"] = engine_type.model_validate(settings)
+    except ValidationError as error:
+        problems += _problems(error, engine_type, place, also=("promote", "optional"))
+        return row
+    try:
+        return LadderRow.model_validate(own)
+    except ValidationError as error:
+        problems += _problems(error, LadderRow, place)
+        return row
+
+
+def _problems(
+    error: ValidationError, model: type[BaseModel], place: tuple[str | int, ...], also: tuple[str, ...] = ()
+) -> list[Problem]:
+    """Put pydantic's errors in words that name the value and what is allowed."""
+    found = []
+    for detail in error.errors():
+        path = (*place, *detail["loc"])
+        message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        if detail["type"] == "extra_forbidden":
+            names = [*(_model_at(model, detail["loc"][:-1]) or model).model_fields, *also]
+            message = f"unknown key {detail['loc'][-1]!r}; {nearest(str(detail['loc'][-1]), names)}"
+        elif detail["type"] == "missing":
+            message = "missing: this key is required"
+        elif not detail["type"].startswith("model_type"):
+            message = f"{message} (found {detail['input']!r})"
+        found.append(Problem(path, message, detail["input"]))
+    return found
+
+
+def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """Find the model that a key inside a section belongs to."""
+    import typing
+
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        inner = [field.annotation, *typing.get_args(field.annotation)]
+        nested = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not nested:
+            return None
+        model = nested[0]
+    return model
+
+
+def load_campaign_file(path: Path) -> Campaign:
+    """Read and validate a campaign file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is no YAML, or holds something that cannot be used: the message gives file, line, key,
+        value and what is allowed.
+    """
+    from hts_flows.campaign_file import read_yaml
+
+    document = read_yaml(path)
+    try:
+        campaign = Campaign.from_dict(document.data, str(path))
+    except CampaignError as error:
+        lines = [document.describe(problem.path, problem.message) for problem in error.problems]
+        raise InputError("\n".join(lines), f"correct it, then type: hts check {path}") from error
+    if campaign.inventories:
+        folder = (path.parent / campaign.inventories).resolve()
+        if not folder.is_dir():
+            raise InputError(
+                document.describe(("inventories",), f"no such folder: {campaign.inventories} (looked at {folder})"),
+                "give a folder relative to the file, or leave the line out to use the inventories of hts_flows",
+            )
+        campaign = campaign.model_copy(update={"inventories": str(folder)})
+    return campaign

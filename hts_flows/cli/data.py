@@ -1,0 +1,288 @@
+"""``hts results``, ``failures``, ``resubmit`` and ``rebuild``."""
+
+from __future__ import annotations
+
+import getpass
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hts_flows.cli.output import console, print_json, table, without_nan
+from hts_flows.errors import InputError
+
+if TYPE_CHECKING:
+    from hts_flows.stores import Database
+    from hts_flows.stores.results import Result
+
+CampaignName = Annotated[str, typer.Argument(help="Name of the campaign, as 'hts status' lists it.")]
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command(
+        epilog="Example: hts results graphite_alkali --where 'intercalation_energy < 0' --sort intercalation_energy"
+    )(results)
+    app.command(epilog="Example: hts failures graphite_alkali")(failures)
+    app.command(epilog="Example: hts resubmit graphite_alkali --cause ionic_not_converged --set steps=1000")(resubmit)
+    app.command(epilog="Example: hts rebuild graphite_alkali")(rebuild)
+
+
+def results(
+    name: CampaignName,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Condition NAME OPERATOR VALUE; may be given several times, all hold.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort by this field; with a leading - from high to low.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many rows; 0 is all.")] = 0,
+    engine: Annotated[
+        str | None, typer.Option(help="Results of this engine; the first of the ladder when left out.")
+    ] = None,
+    references: Annotated[bool, typer.Option("--references", help="Show the references instead.")] = False,
+    output_format: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Save the campaign's figure: .png, .pdf or .svg.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Query a campaign's results: filter, sort, export, draw. One row a candidate."""
+    from hts_flows.stores import connect
+    from hts_flows.stores.campaigns import load_campaign
+    from hts_flows.stores.results import find_results, results_frame
+
+    database = connect()
+    campaign = load_campaign(database, name)
+    settings_hash = _level_hash(campaign, engine)
+    found = list(
+        find_results(
+            database,
+            name,
+            settings_hash=settings_hash,
+            where=where or (),
+            sort=sort or ("label" if references else None),
+            limit=limit,
+            references=references,
+        )
+    )
+    output_format = Format.JSON if as_json else output_format
+    if plot:
+        if campaign.domain.figure is None:
+            raise InputError(f"--plot: the domain {campaign.domain.name!r} has no figure")
+        from hts_flows.figures import save
+
+        save(campaign.domain.figure(results_frame(found)), plot)
+        console.print(f"figure saved: {plot}")
+        if output_format is Format.TABLE and output is None:
+            return
+    if output_format is Format.TABLE:
+        if output:
+            raise InputError("--output needs --format json, csv or parquet")
+        print_results(database, name, found=found)
+        return
+    _export(database, name, found, output_format, output)
+
+
+def _level_hash(campaign: Any, engine: str | None) -> str:
+    levels = campaign.ladder()
+    names = {level.engine.engine: level.settings_hash for level in levels}
+    if engine is None:
+        return str(levels[0].settings_hash)
+    if engine not in names:
+        raise InputError(f"--engine {engine!r}: campaign {campaign.name!r} has {', '.join(names)}")
+    return names[engine]
+
+
+def _export(database: Database, name: str, found: list[Result], output_format: Format, output: Path | None) -> None:
+    from hts_flows.stores.results import results_frame
+
+    if output_format is Format.JSON:
+        objects = [_as_object(result) for result in found]
+        higher = _higher_results(database, name, found)
+        for item in objects:
+            item["promoted"] = [_as_object(result) for result in higher.get(item["candidate_id"], [])]
+        if output is None:
+            print_json(without_nan(objects))
+            return
+        import json
+
+        output.write_text(json.dumps(without_nan(objects), indent=2, default=str), encoding="utf-8")
+    elif output_format is Format.CSV:
+        text = results_frame(found).to_csv(output, index=False)
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+    else:
+        if output is None:
+            raise InputError("--format parquet is binary", f"add --output {name}.parquet")
+        results_frame(found).to_parquet(output, index=False)
+    console.print(f"{len(found)} results written: {output}")
+
+
+def _as_object(result: Result) -> dict[str, Any]:
+    """One candidate as JSON: identity, properties at the top, then structure and provenance."""
+    from hts_flows.stores.results import result_row
+
+    calculation = result.calculation or {}
+    return {
+        **result_row(result),
+        "failure": result.failure.model_dump(mode="json") if result.failure else None,
+        "structure": calculation.get("structure") or result.start,
+        "references": result.references,
+        "settings": result.settings,
+        "attempts": [attempt.model_dump(mode="json") for attempt in result.attempts],
+        "provenance": result.provenance.model_dump(mode="json"),
+    }
+
+
+def _higher_results(database: Database, name: str, found: list[Result]) -> dict[str, list[Result]]:
+    """Results of the same candidates on higher rows of the ladder."""
+    from hts_flows.stores.results import Result
+
+    if not found:
+        return {}
+    query = {
+        "campaigns": name,
+        "role": "candidate",
+        "candidate_id": {"$in": [result.candidate_id for result in found]},
+        "settings_hash": {"$nin": list({result.settings_hash for result in found})},
+    }
+    higher: dict[str, list[Result]] = {}
+    for document in database.results.find(query).sort("provenance.created_at", 1):
+        result = Result.model_validate(document)
+        higher.setdefault(result.candidate_id, []).append(result)
+    return higher
+
+
+def print_results(database: Database, name: str, *, found: list[Result] | None = None) -> None:
+    """Print a campaign's table: the first engine's results, and what higher engines say beside them."""
+    from hts_flows.flows import Column
+    from hts_flows.stores.campaigns import load_campaign
+    from hts_flows.stores.results import find_results, result_row
+
+    campaign = load_campaign(database, name)
+    if found is None:
+        found = list(find_results(database, name, settings_hash=campaign.ladder()[0].settings_hash))
+    if not found:
+        console.print("no results match")
+        return
+    columns = list(campaign.domain.columns)
+    rows = [result_row(result) for result in found]
+    higher = _higher_results(database, name, found)
+    if higher:
+        by = next(level.promote.by for level in campaign.ladder() if level.promote)
+        engines = list(dict.fromkeys(result.engine for results in higher.values() for result in results))
+        base = next((column for column in columns if column.name == by), Column(by, by))
+        columns += [Column(f"{by} {item}", f"{base.header} {item}", base.unit, base.format) for item in engines]
+        for row in rows:
+            for result in higher.get(row["candidate_id"], []):
+                row[f"{by} {result.engine}"] = (
+                    (result.properties or {}).get(by) if result.state != "failed" else "failed"
+                )
+    console.print(table(columns, rows))
+
+
+def print_failures(database: Database, name: str) -> int:
+    """Print a campaign's failures by cause, with what to do; gives their number."""
+    from hts_flows.stores.results import Result
+
+    found = [
+        Result.model_validate(document)
+        for document in database.results.find({"campaigns": name, "state": "failed"}).sort("label", 1)
+    ]
+    groups = Counter(result.failure.cause for result in found if result.failure)
+    for cause, count in groups.most_common():
+        members = [result for result in found if result.failure and result.failure.cause == cause]
+        first = members[0].failure
+        if first is None:
+            continue
+        console.print(f"[bold red]{count} × {cause}[/]: {first.remedy}", soft_wrap=True)
+        for result in members[:10]:
+            message = result.failure.message if result.failure else ""
+            console.print(f"  {result.candidate_id}  {result.label} ({result.engine}): {message}", soft_wrap=True)
+        if count > 10:  # noqa: PLR2004
+            console.print(f"  … and {count - 10} more; all with --json")
+        retry = "" if first.retryable else " --set NAME=VALUE"
+        console.print(f"  next: hts resubmit {name} --cause {cause}{retry}", soft_wrap=True)
+    return len(found)
+
+
+def failures(
+    name: CampaignName, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
+) -> None:
+    """Show what failed, grouped by cause, with evidence and remedy."""
+    from hts_flows.stores import connect
+    from hts_flows.stores.campaigns import load_campaign
+    from hts_flows.stores.results import Result
+
+    database = connect()
+    load_campaign(database, name)
+    if as_json:
+        found = database.results.find({"campaigns": name, "state": "failed"}).sort("label", 1)
+        print_json([without_nan(_as_object(Result.model_validate(document))) for document in found])
+        return
+    if not print_failures(database, name):
+        console.print("nothing failed")
+
+
+def resubmit(
+    name: CampaignName,
+    candidate: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this candidate_id; may be repeated.")
+    ] = None,
+    cause: Annotated[str | None, typer.Option(help="Only those that failed for this cause.")] = None,
+    edits: Annotated[list[str] | None, typer.Option("--set", help="New engine setting NAME=VALUE.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Run failed candidates again, alone, with changed settings if wanted. Earlier attempts stay readable."""
+    from hts_flows.launch.resubmission import plan_resubmission
+    from hts_flows.launch.resubmission import resubmit as carry_out
+    from hts_flows.stores import connect
+    from hts_flows.stores.campaigns import load_campaign
+
+    parsed: dict[str, str] = {}
+    for edit in edits or []:
+        key, equals, value = edit.partition("=")
+        if not equals:
+            raise InputError(f"--set {edit!r}: expected NAME=VALUE", "e.g. --set steps=1000")
+        parsed[key.strip()] = value.strip()
+    database = connect()
+    load_campaign(database, name)
+    plan = plan_resubmission(database, name, candidate_ids=candidate or (), cause=cause, edits=parsed)
+    if not plan.results:
+        console.print("nothing to resubmit")
+        return
+    for result in plan.results:
+        console.print(
+            f"  {result.candidate_id}  {result.label} ({result.engine}, {result.failure and result.failure.cause})"
+        )
+    for key, (old, new) in plan.changes.items():
+        console.print(f"  {key}: [red]{old}[/] → [green]{new}[/]")
+    if not yes and not typer.confirm(f"run these {len(plan.results)} again?"):
+        raise typer.Exit(1)
+    added = carry_out(database, plan, user=getpass.getuser())
+    console.print(f"{added} calculations queued; next: hts run FILE, with the campaign's file")
+
+
+def rebuild(name: CampaignName) -> None:
+    """Parse the stored raw outputs of a campaign again and derive its properties anew. Runs no engine."""
+    from hts_flows.launch.recording import rebuild_results
+    from hts_flows.stores import connect
+    from hts_flows.stores.campaigns import load_campaign
+
+    database = connect()
+    load_campaign(database, name)
+    count, missing = rebuild_results(database, name)
+    console.print(f"{count} results parsed again from their raw outputs")
+    if missing:
+        console.print(f"[yellow]{len(missing)} left as they are, no raw output stored:[/] {', '.join(missing[:10])}")
+        raise typer.Exit(1)

@@ -1,0 +1,137 @@
+"""Makers shared by the engines that run through ASE."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from atomate2.ase.jobs import _ASE_DATA_OBJECTS, AseRelaxMaker
+from atomate2.ase.utils import AseRelaxer
+from jobflow import job
+from pymatgen.core import Structure
+
+from hts_flows.engines.base import UnphysicalResultError
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+    from atomate2.ase.schemas import AseResult, AseStructureTaskDoc
+
+#: A relaxed cell may be this many times larger or smaller than the starting one.
+MAX_VOLUME_RATIO = 3.0
+
+NOT_FINITE = "energy or forces are not finite numbers"
+LOOK_AT_START = "the starting structure probably has atoms on top of each other: look at its shortest distances"
+
+
+@dataclass
+class CheckedRelaxMaker(AseRelaxMaker):
+    """Relax with ASE, scale the cell for soft directions, and refuse results that cannot be right.
+
+    ASE's ``FrechetCellFilter`` divides the cell's gradient by the number of atoms N. Here it is divided by √N: the cell
+    moves on the scale of the atoms (fewer steps), and the criterion on the stress becomes tighter, which the soft
+    c axis of layered compounds needs. A relaxation has converged when every force is below ``fmax`` (eV/Å) and
+    every row of stress × volume / √N below ``fmax`` (eV).
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    """
+
+    name: str = "ASE relaxation"
+
+    @job(data=_ASE_DATA_OBJECTS)
+    def make(self, structure: Structure, prev_dir: str | Path | None = None) -> AseStructureTaskDoc:
+        """Relax a structure, or compute it as it is when ``steps`` is 1.
+
+        Parameters
+        ----------
+        structure
+            Starting structure.
+        prev_dir
+            Folder of an earlier calculation; ASE needs none of its files.
+
+        Returns
+        -------
+        AseStructureTaskDoc
+            atomate2's document; magnetic moments, where the calculator has them, are the site property "magmom".
+        """
+        doc = AseRelaxMaker.make.original(self, structure, prev_dir=prev_dir)
+        add_moments(doc, self.calculator)
+        return doc
+
+    def run_ase(self, mol_or_struct: Structure, prev_dir: str | Path | None = None) -> AseResult:
+        """Relax without jobflow.
+
+        Raises
+        ------
+        UnphysicalResultError
+            Energy not finite, or the volume changed by more than :data:`MAX_VOLUME_RATIO`.
+        """
+        del prev_dir
+        return checked_relaxation(self, mol_or_struct)
+
+
+def checked_relaxation(maker: AseRelaxMaker, structure: Structure) -> AseResult:
+    """Relax with the settings of a Maker; see :class:`CheckedRelaxMaker`."""
+    relaxer = AseRelaxer(
+        maker.calculator,
+        relax_cell=maker.relax_cell,
+        relax_shape=maker.relax_shape,
+        fix_symmetry=maker.fix_symmetry,
+        symprec=maker.symprec,
+        **maker.optimizer_kwargs,
+    )
+    options: dict[str, Any] = {"final_atoms_object_file": None, "use_emmet_models": True, **maker.relax_kwargs}
+    if maker.relax_cell:
+        options["filter_kwargs"] = {"exp_cell_factor": math.sqrt(len(structure)), **options.get("filter_kwargs", {})}
+    try:
+        result = relaxer.relax(structure, steps=maker.steps, **options)
+    except (ValueError, np.linalg.LinAlgError) as error:
+        if _is_finite(maker.calculator):
+            raise
+        raise UnphysicalResultError(f"{structure.composition.reduced_formula}: {NOT_FINITE}", LOOK_AT_START) from error
+    check_physical(structure, result.final_mol_or_struct, float(result.trajectory.energy[-1]))
+    return result
+
+
+def _is_finite(calculator: Calculator) -> bool:
+    results = calculator.results
+    return all(np.isfinite(results[name]).all() for name in ("energy", "forces", "stress") if name in results)
+
+
+def check_physical(start: Structure, end: Structure, energy: float) -> None:
+    """Refuse a result whose energy is not finite or whose cell collapsed or blew up.
+
+    Parameters
+    ----------
+    start, end
+        Structure before and after, lengths in Å.
+    energy
+        Energy at the end, eV.
+
+    Raises
+    ------
+    UnphysicalResultError
+        With the numbers.
+    """
+    if not math.isfinite(energy):
+        raise UnphysicalResultError(f"{start.composition.reduced_formula}: {NOT_FINITE}", LOOK_AT_START)
+    ratio = end.volume / start.volume
+    if not 1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO:
+        raise UnphysicalResultError(
+            f"{start.composition.reduced_formula}: the cell went from {start.volume:.1f} to {end.volume:.1f} Å³",
+            "the engine is outside what it was made for, or the starting structure is far from any crystal",
+        )
+
+
+def add_moments(doc: AseStructureTaskDoc, calculator: Calculator) -> None:
+    """Write the calculator's magnetic moments (Bohr magnetons) into the structure of a task document."""
+    for part in (calculator, *getattr(getattr(calculator, "mixer", None), "calcs", ())):
+        moments = getattr(part, "results", {}).get("magmoms")
+        if moments is not None and len(moments) == len(doc.structure):
+            doc.structure.add_site_property("magmom", [float(value) for value in moments.ravel()])
+            return

@@ -1,0 +1,156 @@
+"""What every engine provides: settings with a hash, a Maker, and one parsed document."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from hts_flows.candidates import stable_hash
+from hts_flows.errors import HtsError
+
+if TYPE_CHECKING:
+    from jobflow import Maker
+    from pymatgen.core import Structure
+
+
+class CalculationError(HtsError):
+    """A calculation ended without a usable result."""
+
+
+class SCFNotConvergedError(CalculationError):
+    """The electronic self-consistency loop stopped at its limit of iterations."""
+
+
+class UnphysicalResultError(CalculationError):
+    """The engine gave a result that cannot be right: energy not finite, cell collapsed or blown up."""
+
+
+def _as_structure(value: Any) -> Structure:
+    from pymatgen.core import Structure
+
+    if isinstance(value, Structure):
+        return value
+    if isinstance(value, dict):
+        return Structure.from_dict(value)
+    raise ValueError(f"expected a pymatgen Structure or its dict, found {type(value).__name__}")
+
+
+#: A pymatgen Structure as a field of a document, without importing pymatgen (0.3 s) before there is one.
+AnyStructure = Annotated[
+    Any, PlainValidator(_as_structure), PlainSerializer(lambda value: value.as_dict(), return_type=dict)
+]
+
+
+class Calculation(BaseModel):
+    """What came out of one calculation, whichever engine ran it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = Field(default=1, description="Version of this document's layout")
+    structure: AnyStructure = Field(description="Final structure (pymatgen), lengths in Å")
+    energy: float = Field(description="Total energy of the cell, eV")
+    converged: bool = Field(description="Whether the ionic relaxation (or the SCF of a static) met its criterion")
+    max_force: float | None = Field(default=None, description="Largest force on an atom at the end, eV/Å")
+    pressure: float | None = Field(default=None, description="Pressure at the end, positive when compressed, GPa")
+    n_steps: int | None = Field(default=None, description="Number of geometries computed, the starting one included")
+    magnetic_moments: list[float] | None = Field(default=None, description="Moment of each site, Bohr magnetons")
+    band_gap: float | None = Field(default=None, description="Kohn–Sham gap, eV; None where the engine has no bands")
+    band_structure: dict[str, Any] | None = Field(
+        default=None,
+        description="Bands along a path: k-points (fractional), labels, eigenvalues (eV), Fermi level (eV)",
+    )
+    wall_time: float | None = Field(default=None, description="Time the engine took, s")
+    folder: str | None = Field(default=None, description="Folder it ran in, host:path")
+
+
+class Engine(BaseModel, ABC):
+    """Settings of one engine: a row of a campaign's ``calculate:`` list.
+
+    A subclass names itself in ``engine``, adds its settings as fields, and gives the Maker that runs it and the
+    parser that reads it. Two engines with equal settings give the same hash, on every machine.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    #: What to type to get this engine, shown when it is missing.
+    install_hint: ClassVar[str] = ""
+    #: Fields that do not change the numbers (where it runs, how much is stored), left out of the hash.
+    not_hashed: ClassVar[frozenset[str]] = frozenset()
+
+    engine: str = Field(description="Name of the engine")
+    task: Literal["relax", "static"] = Field(
+        default="relax", description="relax atoms and cell, or compute the structure as it is"
+    )
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find out whether it can run here, without loading it.
+
+        Raises
+        ------
+        EngineNotAvailableError
+            With ``install_hint``.
+        """
+
+    def resolved(self, *, layered: bool) -> Self:
+        """Replace every "auto" by what it means for this system, before hashing.
+
+        Parameters
+        ----------
+        layered
+            Whether the structures are held together by dispersion.
+        """
+        del layered
+        return self
+
+    def settings_hash(self, previous: str | None = None) -> str:
+        """Hash the settings, and those of the steps that made the starting structure.
+
+        Every digit of a number counts (a convergence of 1e-7 is not one of 1e-8).
+
+        Parameters
+        ----------
+        previous
+            Hash of the step below on the ladder; None when the structure is the generated one.
+
+        Raises
+        ------
+        ValueError
+            A setting is still "auto": it means different things for different systems; call ``resolved`` first.
+        """
+        settings = self.model_dump(mode="json", exclude=set(self.not_hashed))
+        unresolved = [name for name, value in settings.items() if value == "auto"]
+        if unresolved:
+            raise ValueError(
+                f"settings {unresolved} of engine {self.engine!r} are 'auto': call resolved() before hashing"
+            )
+        return stable_hash({"settings": _exact(settings), "previous": previous})
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of the engine and the packages that determine its numbers."""
+
+    @abstractmethod
+    def maker(self) -> Maker:
+        """Give the atomate2 Maker; ``maker().make(structure)`` is the job or flow."""
+
+    @abstractmethod
+    def parse(self, task_doc: Any) -> Calculation:
+        """Read the Maker's output document, as the object or as the dict stored in the database."""
+
+    def estimate_seconds(self, n_atoms: int) -> float:
+        """Estimate the time of one calculation on one core, s; used by ``hts check`` only."""
+        return 60.0 * n_atoms
+
+
+def _exact(value: Any) -> Any:
+    """Spell floats out in 12 significant digits, so that small numbers keep their differences in the hash."""
+    if isinstance(value, float) and value != int(value):
+        return f"{value:.12g}"
+    if isinstance(value, dict):
+        return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return value

@@ -1,0 +1,67 @@
+"""What a domain is: how its candidates are listed, built, referenced, parsed and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from pymatgen.core import Structure
+
+    from hts_flows.candidates import Candidate, CandidateSpace
+    from hts_flows.engines import Calculation
+    from hts_flows.inventories import Inventories
+    from hts_flows.properties.base import PropertyDoc
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables of a domain."""
+
+    name: str
+    header: str
+    unit: str = ""
+    format: str = ""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A family of candidates and everything that is particular to it.
+
+    Attributes
+    ----------
+    name
+        As written in ``candidates: domain:``.
+    build
+        Builds the starting structure from a candidate alone.
+    space
+        Model of the ``candidates:`` section; None for a domain that only serves as reference.
+    layered
+        Whether its structures are held together by dispersion ("auto" of an engine's dispersion).
+    facets
+        What to tell the candidates apart by: short names to values, filterable in the database.
+    references
+        Candidates whose energies a candidate's properties refer to, by role.
+    derive
+        Computes the property document from the candidate's calculation and those of its references.
+    properties
+        Class of that document.
+    columns
+        What tables show.
+    figure
+        Draws the overview of a campaign from a table of results.
+    """
+
+    name: str
+    build: Callable[[Candidate], Structure]
+    space: type[CandidateSpace] | None = None
+    layered: bool = False
+    facets: Callable[[Candidate], dict[str, Any]] = lambda _candidate: {}
+    references: Callable[[Candidate, Inventories], dict[str, Candidate]] = lambda _candidate, _inventories: {}
+    derive: Callable[[Candidate, Calculation, Mapping[str, Calculation]], PropertyDoc] | None = None
+    properties: type[PropertyDoc] | None = None
+    columns: tuple[Column, ...] = ()
+    figure: Callable[[pd.DataFrame], Figure] | None = None

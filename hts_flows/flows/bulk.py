@@ -1,0 +1,8 @@
+"""Bulk crystals as they stand in an inventory: the references of the other domains."""
+
+from __future__ import annotations
+
+from hts_flows.flows.base import Domain
+from hts_flows.structures.bulk import build
+
+DOMAIN = Domain(name="bulk", build=build)

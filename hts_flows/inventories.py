@@ -1,0 +1,248 @@
+"""The inventories: hosts, intercalants and elemental phases, each with its source, read from YAML."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hts_flows.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+_HERE = Path(__file__).resolve().parent
+#: Inside the package when installed, in the project's root in a checkout.
+DEFAULT_FOLDER = next(
+    (folder for folder in (_HERE / "_inventories", _HERE.parent / "inventories") if folder.is_dir()),
+    _HERE / "_inventories",
+)
+#: Atoms nearer than this, in Å, mean a wrong coordinate or a wrong origin choice (H–H in H2 is 0.74).
+CLOSEST_ATOMS = 0.6
+
+
+def _check_symbol(value: object) -> object:
+    from pymatgen.core import Element
+
+    if isinstance(value, bool):
+        raise ValueError("a symbol that YAML reads as yes or no: put it in quotes")  # noqa: TRY004 - pydantic reports it
+    if isinstance(value, str) and not Element.is_valid_symbol(value):
+        raise ValueError("not the symbol of an element")
+    return value
+
+
+#: Symbol of an element, checked.
+Symbol = Annotated[str, BeforeValidator(_check_symbol)]
+
+
+class Site(BaseModel):
+    """One atom of the asymmetric unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    element: Symbol = Field(description="Symbol of the element")
+    xyz: tuple[float, float, float] = Field(description="Fractional coordinates")
+
+
+class LatticeParameters(BaseModel):
+    """Conventional cell; lengths left out follow from the crystal system."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    a: float = Field(gt=0, description="Å")
+    b: float | None = Field(default=None, gt=0, description="Å; a when left out")
+    c: float | None = Field(default=None, gt=0, description="Å; a when left out")
+    alpha: float = Field(default=90, gt=0, lt=180, description="degrees")
+    beta: float = Field(default=90, gt=0, lt=180, description="degrees")
+    gamma: float = Field(default=90, gt=0, lt=180, description="degrees")
+
+
+@lru_cache(maxsize=256)
+def _crystal(spacegroup: str, lattice: LatticeParameters, sites: tuple[Site, ...]) -> Structure:
+    """Build a crystal, once for each: pymatgen needs 0.5 s for the groups with 192 operations."""
+    from pymatgen.core import Lattice, Structure
+
+    return Structure.from_spacegroup(
+        spacegroup,
+        Lattice.from_parameters(
+            lattice.a, lattice.b or lattice.a, lattice.c or lattice.a, lattice.alpha, lattice.beta, lattice.gamma
+        ),
+        [site.element for site in sites],
+        [site.xyz for site in sites],
+    )
+
+
+class Phase(BaseModel):
+    """A crystal as the literature gives it: space group, cell, asymmetric unit, source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(description="Name used in campaign files", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(description="Name for people")
+    formula: str = Field(description="Formula, checked against the structure when it is built")
+    spacegroup: str = Field(
+        description="Hermann–Mauguin symbol in pymatgen's spelling, e.g. P6_3/mmc; ':2' after it for origin choice 2"
+    )
+    lattice: LatticeParameters
+    sites: tuple[Site, ...] = Field(min_length=1, description="Asymmetric unit")
+    source: str = Field(min_length=8, description="Where the numbers are from")
+
+    def structure(self) -> Structure:
+        """Build the conventional cell.
+
+        Returns
+        -------
+        Structure
+            pymatgen structure with lengths in Å.
+
+        Raises
+        ------
+        InputError
+            The space group is unknown or does not allow the cell, the sites do not give the formula, or atoms fall
+            on each other.
+        """
+        from pymatgen.core import Composition
+
+        try:
+            structure = _crystal(self.spacegroup, self.lattice, self.sites).copy()
+            expected = Composition(self.formula)
+        except ValueError as error:
+            raise InputError(f"{self.id}: cannot build the structure: {error}") from error
+        if structure.composition.reduced_composition != expected.reduced_composition:
+            raise InputError(
+                f"{self.id}: the sites give {structure.composition.reduced_formula}, the formula is {self.formula}",
+                f"check the coordinates, and the origin choice of {self.spacegroup} (':1' or ':2' after the symbol)",
+            )
+        if not structure.is_valid(tol=CLOSEST_ATOMS):
+            raise InputError(
+                f"{self.id}: atoms are nearer than {CLOSEST_ATOMS} Å",
+                f"check the coordinates, and the origin choice of {self.spacegroup} (':1' or ':2' after the symbol)",
+            )
+        return structure
+
+    def content(self) -> dict:
+        """Give what determines the structure, and nothing else: this is what ids are made from."""
+        return self.model_dump(mode="json", include={"spacegroup", "lattice", "sites"}, exclude_none=True)
+
+
+class Host(Phase):
+    """A layered host."""
+
+    family: str = Field(description="e.g. graphite, 1T dichalcogenide, 2H dichalcogenide, layered oxide")
+    filled_stacking: Literal["host", "eclipsed"] = Field(
+        default="host",
+        description="How the two layers around a filled gap lie: as in the host, or eclipsed (graphite: AB to AA)",
+    )
+
+
+class ElementPhase(Phase):
+    """The elemental phase that energies of an element refer to; for molecules (O2, N2, …) a large box."""
+
+    element: Symbol = Field(description="Symbol of the element")
+    molecule: bool = Field(
+        default=False,
+        description="One isolated molecule in a large box: atoms are relaxed, the box is kept",
+    )
+
+
+class Intercalant(BaseModel):
+    """An element that goes into van der Waals gaps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    element: Symbol = Field(description="Symbol of the element")
+    charge: int = Field(description="Usual charge of the aqueous ion, in e")
+    ionic_radius: float = Field(gt=0, description="Shannon radius of that ion, six-fold coordination where known, Å")
+    working_ion: bool = Field(default=False, description="Used as working ion of batteries: a voltage is given")
+    source: str = Field(min_length=8, description="Where the numbers are from")
+
+
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
+    """Read one inventory file: a YAML list of entries.
+
+    Raises
+    ------
+    InputError
+        Missing file, YAML syntax, an entry that does not fit the model, or a name given twice.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"inventory file not found: {path}",
+            "give the folder that holds hosts.yaml, intercalants.yaml and elements.yaml as 'inventories:' in the "
+            "campaign file, or leave that line out to use the ones that come with hts_flows",
+        )
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, list):
+        kind = "nothing" if raw is None else type(raw).__name__
+        raise InputError(f"{path}: expected a list of entries, found {kind}")
+    entries: dict[str, Entry] = {}
+    for number, item in enumerate(raw, start=1):
+        try:
+            entry = model.model_validate(item)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the entry"
+            name = item.get(key, f"number {number}") if isinstance(item, dict) else f"number {number}"
+            unknown = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
+            raise InputError(
+                f"{path}: entry {name}: {where}: {first['msg']} (found {first['input']!r})",
+                nearest(where, model.model_fields) if unknown else None,
+            ) from error
+        name = getattr(entry, key)
+        if name in entries:
+            raise InputError(f"{path}: {key} {name!r} is given twice")
+        entries[name] = entry
+    return entries
+
+
+class Inventories:
+    """The inventories of one folder, each file read when first asked for.
+
+    Parameters
+    ----------
+    folder
+        Folder with hosts.yaml, intercalants.yaml, elements.yaml; the project's own when left out.
+    """
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else DEFAULT_FOLDER
+
+    @cached_property
+    def hosts(self) -> dict[str, Host]:
+        """Layered hosts by id."""
+        return load_entries(self.folder / "hosts.yaml", Host, "id")
+
+    @cached_property
+    def intercalants(self) -> dict[str, Intercalant]:
+        """Intercalants by element."""
+        return load_entries(self.folder / "intercalants.yaml", Intercalant, "element")
+
+    @cached_property
+    def elements(self) -> dict[str, ElementPhase]:
+        """Elemental reference phases by element."""
+        return load_entries(self.folder / "elements.yaml", ElementPhase, "element")
+
+    def pick(self, kind: Literal["hosts", "intercalants", "elements"], name: str) -> BaseModel:
+        """Look up one entry.
+
+        Raises
+        ------
+        InputError
+            With the nearest names, when there is no such entry.
+        """
+        entries = getattr(self, kind)
+        if name not in entries:
+            raise InputError(
+                f"{name!r} is not in {self.folder / (kind + '.yaml')}; {nearest(name, entries)}",
+                f"list them with 'hts inventory {kind}'",
+            )
+        return entries[name]

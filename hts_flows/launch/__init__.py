@@ -1,0 +1,1 @@
+"""Running: the local MongoDB, FireWorks, workers, failures and resubmission."""

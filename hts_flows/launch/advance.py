@@ -1,0 +1,186 @@
+"""The loop: look at what is stored, and add the next step when the one before is settled. Idempotent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hts_flows.errors import EngineNotAvailableError
+from hts_flows.launch.recording import raw_output, record_failure, record_result
+from hts_flows.launch.submission import Wanted, complete_orphans, submit_level, wanted_at_first_level
+from hts_flows.stores.campaigns import (
+    claim_step,
+    load_campaign,
+    set_campaign_state,
+    step_submitted,
+    steps_of,
+)
+from hts_flows.stores.results import Result, count_states, result_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hts_flows.campaign import Campaign, Level
+    from hts_flows.stores.database import Database
+
+
+@dataclass
+class Advance:
+    """What one call of :func:`advance` found.
+
+    Attributes
+    ----------
+    finished
+        Whether nothing is left to do.
+    submitted
+        How many workflows this call added.
+    skipped
+        Why optional engines were left out, by engine.
+    """
+
+    finished: bool = False
+    submitted: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def advance(database: Database, name: str) -> Advance:
+    """Take a campaign one step further, if it can go.
+
+    Any number of callers may call this at any time: a step is claimed once, and evaluations that exist are not added
+    again. A caller that is killed is finished by the next.
+
+    Parameters
+    ----------
+    database
+        Where the campaign is stored.
+    name
+        Name of the campaign.
+    """
+    campaign = load_campaign(database, name)
+    outcome = Advance()
+    levels = campaign.ladder()
+    steps = steps_of(database, name)
+    below: Level | None = None
+    for level in levels:
+        if level.optional:
+            try:
+                level.engine.check()
+            except EngineNotAvailableError as error:
+                outcome.skipped[level.engine.engine] = str(error)
+                break
+        submitted = steps.get(level.step, {}).get("state") == "submitted"
+        if not submitted or below is not None:
+            if not submitted and not claim_step(database, name, level.step):
+                return outcome
+            # Of a level that is submitted, only newcomers are added: those whose result came in late.
+            outcome.submitted += submit_level(database, name, level, _wanted(database, campaign, level, below))
+            if not submitted:
+                step_submitted(database, name, level.step, settings_hash=level.settings_hash)
+        outcome.submitted += complete_orphans(database, name, level.settings_hash)
+        settle(database, name, level)
+        if count_states(database, name, level.settings_hash)["queued"]:
+            return outcome
+        below = level
+    outcome.finished = True
+    set_campaign_state(database, name, "finished")
+    return outcome
+
+
+def _wanted(database: Database, campaign: Campaign, level: Level, below: Level | None) -> Iterator[Wanted]:
+    if below is None:
+        yield from wanted_at_first_level(campaign, campaign.all_candidates())
+        return
+    promoted = select_promoted(database, campaign.name, level, below)
+    present = {
+        document["candidate_id"]
+        for document in database.results.find(
+            {"campaigns": campaign.name, "settings_hash": level.settings_hash}, {"candidate_id": 1}
+        )
+    }
+    seen: set[str] = set(present)
+    for result in promoted:
+        if result.candidate_id in present:
+            continue
+        references = campaign.domain.references(result.candidate, campaign.inventory)
+        for reference in references.values():
+            if reference.candidate_id not in seen:
+                seen.add(reference.candidate_id)
+                relaxed = _relaxed(database, result_key(reference.candidate_id, below.settings_hash))
+                yield Wanted(reference, "reference", {}, relaxed)
+        start = (result.calculation or {}).get("structure")
+        yield Wanted(result.candidate, "candidate", references, start)
+
+
+def _relaxed(database: Database, key: str) -> dict | None:
+    document = database.results.find_one({"_id": key}, {"calculation.structure": 1}) or {}
+    return (document.get("calculation") or {}).get("structure")
+
+
+def select_promoted(database: Database, name: str, level: Level, below: Level) -> list[Result]:
+    """Choose who goes up: the lowest few, or all within a window of the lowest.
+
+    Those chosen by an earlier call stay chosen, so a late result adds to them and removes none.
+    """
+    promote = level.promote
+    if promote is None:
+        return []
+    path = f"properties.{promote.by}"
+    query = {
+        "campaigns": name,
+        "settings_hash": below.settings_hash,
+        "role": "candidate",
+        "state": "done",
+        path: {"$type": "number"},
+    }
+    cursor = database.results.find(query).sort([(path, 1), ("_id", 1)])
+    if promote.lowest is not None:
+        cursor = cursor.limit(promote.lowest)
+    chosen: list[Result] = []
+    for document in cursor:
+        result = Result.model_validate(document)
+        value = (result.properties or {})[promote.by]
+        if promote.window is not None and chosen:
+            lowest = (chosen[0].properties or {})[promote.by]
+            if value - lowest > promote.window:
+                break
+        chosen.append(result)
+    return chosen
+
+
+def settle(database: Database, name: str, level: Level) -> int:
+    """Record evaluations whose workflow has ended but which nobody recorded.
+
+    That is the case where a job failed whose children then wait for ever, or where the recording itself failed.
+
+    Returns
+    -------
+    int
+        How many results were settled.
+    """
+    queued = {
+        document["_id"]: Result.model_validate(document)
+        for document in database.results.find(
+            {"campaigns": name, "settings_hash": level.settings_hash, "state": "queued", "submission.done": True}
+        )
+    }
+    if not queued:
+        return 0
+    settled = 0
+    ended = database.mongo["workflows"].find(
+        {"metadata.result": {"$in": list(queued)}, "state": {"$in": ["FIZZLED", "COMPLETED", "DEFUSED", "ARCHIVED"]}},
+        {"metadata.result": 1, "nodes": 1, "state": 1},
+    )
+    for workflow in ended:
+        key = workflow["metadata"]["result"]
+        active = database.mongo["fireworks"].count_documents(
+            {"fw_id": {"$in": workflow["nodes"]}, "state": {"$in": ["READY", "RESERVED", "RUNNING"]}}
+        )
+        if active:
+            continue
+        output = raw_output(database, queued[key]) if workflow["state"] == "COMPLETED" else None
+        if output is None:
+            record_failure(database, key)
+        else:
+            record_result(database, key, output)
+        settled += 1
+    return settled

@@ -1,0 +1,128 @@
+"""Why a job failed: a typed cause with its remedy, found from the traceback."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from hts_flows.stores.results import Failure
+
+if TYPE_CHECKING:
+    from hts_flows.stores.database import Database
+
+EVIDENCE_LINES = 30
+
+
+class FailureCause(StrEnum):
+    """Causes a person can act on."""
+
+    WALLTIME = "walltime"
+    OUT_OF_MEMORY = "out_of_memory"
+    NODE_FAILURE = "node_failure"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    SCF_NOT_CONVERGED = "scf_not_converged"
+    IONIC_NOT_CONVERGED = "ionic_not_converged"
+    UNPHYSICAL_RESULT = "unphysical_result"
+    BAD_INPUT = "bad_input"
+    MISSING_EXECUTABLE = "missing_executable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What to do about a cause, and whether running the job again unchanged can help."""
+
+    text: str
+    retryable: bool
+
+
+REMEDIES: dict[FailureCause, Remedy] = {
+    FailureCause.WALLTIME: Remedy("resubmit with more time", retryable=False),
+    FailureCause.OUT_OF_MEMORY: Remedy("resubmit with more memory, or fewer workers on one machine", retryable=False),
+    FailureCause.NODE_FAILURE: Remedy("resubmit as it is", retryable=True),
+    FailureCause.CANCELLED: Remedy("resubmit if it was cancelled by mistake", retryable=True),
+    FailureCause.LOST: Remedy("its worker died several times: look at memory, then resubmit", retryable=True),
+    FailureCause.SCF_NOT_CONVERGED: Remedy("resubmit with more smearing or more SCF steps", retryable=False),
+    FailureCause.IONIC_NOT_CONVERGED: Remedy("resubmit with more steps (--set steps=1000)", retryable=False),
+    FailureCause.UNPHYSICAL_RESULT: Remedy(
+        "look at the starting structure; another engine may hold it", retryable=False
+    ),
+    FailureCause.BAD_INPUT: Remedy("correct the settings (--set NAME=VALUE) or the structure", retryable=False),
+    FailureCause.MISSING_EXECUTABLE: Remedy("install the engine where the workers run, then resubmit", retryable=True),
+    FailureCause.STORE_UNAVAILABLE: Remedy("start MongoDB again, then resubmit as it is", retryable=True),
+    FailureCause.UNKNOWN: Remedy("read the evidence; resubmit as it is if it looks like an accident", retryable=True),
+}
+
+#: First match on "ExceptionType: message" wins.
+_PATTERNS: tuple[tuple[str, FailureCause], ...] = (
+    (r"KohnShamConvergenceError|SCFNotConverged|UnconvergedError|SCF.*not converge", FailureCause.SCF_NOT_CONVERGED),
+    (r"UnphysicalResult", FailureCause.UNPHYSICAL_RESULT),
+    (r"MemoryError|out of memory|Cannot allocate memory|DefaultCPUAllocator", FailureCause.OUT_OF_MEMORY),
+    (r"EngineNotAvailable|ModuleNotFoundError|ImportError|FileNotFoundError.*(?:vasp|cp2k)|command not found",
+     FailureCause.MISSING_EXECUTABLE),
+    (r"ServerSelectionTimeout|AutoReconnect|NetworkTimeout|ConnectionFailure|StoreUnavailable|NotPrimary",
+     FailureCause.STORE_UNAVAILABLE),
+    (r"ValidationError|ValueError|TypeError|KeyError|InputError|NotImplementedError|FileNotFoundError",
+     FailureCause.BAD_INPUT),
+)  # fmt: skip
+
+
+def failure(cause: FailureCause, message: str, evidence: str = "") -> Failure:
+    """Make the document of a failure, with the remedy of its cause."""
+    remedy = REMEDIES[cause]
+    return Failure(
+        cause=cause.value, message=message, evidence=evidence, remedy=remedy.text, retryable=remedy.retryable
+    )
+
+
+def diagnose_traceback(stacktrace: str) -> Failure:
+    """Find the cause in a Python traceback.
+
+    Parameters
+    ----------
+    stacktrace
+        As FireWorks stores it.
+    """
+    lines = [line for line in stacktrace.strip().splitlines() if line.strip()]
+    error = next(
+        (
+            line
+            for line in reversed(lines)
+            if re.match(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)?\b.*:", line)
+        ),
+        lines[-1] if lines else "no traceback was kept",
+    )
+    cause = next((cause for pattern, cause in _PATTERNS if re.search(pattern, error)), FailureCause.UNKNOWN)
+    return failure(cause, error.strip(), "\n".join(lines[-EVIDENCE_LINES:]))
+
+
+def diagnose_workflow(database: Database, result_key: str) -> Failure:
+    """Find why a result's workflow ended without recording it: the first failed job tells."""
+    nodes = [
+        node
+        for workflow in database.mongo["workflows"].find({"metadata.result": result_key}, {"nodes": 1})
+        for node in workflow["nodes"]
+    ]
+    fizzled = database.mongo["fireworks"].find(
+        {"fw_id": {"$in": nodes}, "state": "FIZZLED"}, {"launches": 1, "spec._exception_details": 1, "spec.hts": 1}
+    )
+    # Parents have larger ids than children in a workflow that FireWorks numbered, so look at all, earliest end first.
+    stories: list[tuple[Any, dict[str, Any]]] = []
+    for firework in fizzled:
+        if firework["spec"].get("_exception_details"):
+            return diagnose_traceback(firework["spec"]["_exception_details"].get("_stacktrace", ""))
+        if firework["spec"]["hts"].get("lost"):
+            return failure(
+                FailureCause.LOST, f"the worker died {firework['spec']['hts']['lost']} times while running it"
+            )
+        launches = database.mongo["launches"].find({"launch_id": {"$in": firework["launches"]}})
+        stories += [(launch.get("time_end") or "", launch) for launch in launches]
+    for _, launch in sorted(stories, key=lambda story: str(story[0])):
+        exception = ((launch.get("action") or {}).get("stored_data") or {}).get("_exception") or {}
+        if exception.get("_stacktrace"):
+            return diagnose_traceback(exception["_stacktrace"])
+    return failure(FailureCause.UNKNOWN, "the workflow ended without a result and left no error message")

@@ -1,0 +1,110 @@
+"""A worker: takes ready jobs of one campaign, one after the other, until the campaign is finished.
+
+Run as ``python -m hts_flows.launch.worker CAMPAIGN``; ``hts run`` starts several.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hts_flows.settings import Settings
+    from hts_flows.stores import Database
+
+#: Every numeric library that would otherwise use all cores in each worker.
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+IDLE_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it ends, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def work(database: Database, campaign: str, settings: Settings) -> None:
+    """Run jobs until the campaign is finished.
+
+    Parameters
+    ----------
+    database
+        Where the jobs are.
+    campaign
+        Name of the campaign whose jobs are taken.
+    settings
+        Gives the folder in which each job gets its own.
+    """
+    import jobflow
+    from fireworks import FWorker
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    from hts_flows.launch.advance import advance
+    from hts_flows.launch.healing import heal
+    from hts_flows.launch.owner import owner_name
+
+    # Jobs carry no store, so that no password is ever in a job: they use the one of this process.
+    jobflow.SETTINGS.JOB_STORE = database.job_store
+    fworker = FWorker(name=owner_name(), query={"spec.hts.campaigns": campaign})
+    today = settings.launches / campaign / datetime.now(UTC).strftime("%Y-%m-%d")
+    while True:
+        if database.mongo["fireworks"].find_one({"state": "READY", "spec.hts.campaigns": campaign}, {"_id": 1}):
+            _launch_in_own_folder(today, lambda: launch_rocket(database.launchpad, fworker, strm_lvl="WARNING"))
+            continue
+        heal(database, campaign)
+        outcome = advance(database, campaign)
+        if outcome.finished:
+            return
+        if not outcome.submitted:
+            time.sleep(IDLE_SECONDS)
+
+
+def quiet_fireworks() -> None:
+    """Keep FireWorks' account of every database write out of the log; jobs still say when they start and end."""
+    for name in ("launchpad", "rocket.launcher"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+
+
+def _launch_in_own_folder(parent: Path, launch: Callable[[], object]) -> None:
+    folder = parent / f"{datetime.now(UTC).strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir(parents=True)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        launch()
+    finally:
+        os.chdir(before)
+        if {path.name for path in folder.iterdir()} <= {"FW.json"}:
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+
+
+def main() -> None:
+    """Start a worker; the environment holds the settings."""
+    die_with_parent()
+    os.environ |= ONE_THREAD
+    from hts_flows.settings import load_settings
+    from hts_flows.stores import connect
+
+    quiet_fireworks()
+    settings = load_settings()
+    work(connect(settings), sys.argv[1], settings)
+
+
+if __name__ == "__main__":
+    main()

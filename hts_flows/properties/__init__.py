@@ -1,0 +1,1 @@
+"""Parsers and property documents: one module a domain."""

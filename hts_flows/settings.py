@@ -1,0 +1,155 @@
+"""Settings: ``HTS_`` environment variables, then one YAML file, then defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from hts_flows.errors import InputError, nearest
+
+ENV_PREFIX = "HTS_"
+#: Names the settings file itself, so it is no setting.
+CONFIG_VARIABLE = "HTS_CONFIG_FILE"
+
+
+class SettingOrigin(NamedTuple):
+    """One setting in force, as ``hts settings`` shows it."""
+
+    name: str
+    value: str
+    origin: str
+    description: str
+
+
+def default_home() -> Path:
+    """Folder of everything that ``hts`` keeps on this machine: ``HTS_HOME`` or ``~/.hts_flows``."""
+    return Path(os.environ.get("HTS_HOME", "~/.hts_flows")).expanduser()
+
+
+def config_file() -> Path:
+    """Path of the settings file, which need not exist: ``HTS_CONFIG_FILE`` or ``settings.yaml`` in the home folder."""
+    return Path(os.environ.get(CONFIG_VARIABLE, default_home() / "settings.yaml")).expanduser()
+
+
+def available_cores() -> int:
+    """Count the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What is in force on this machine; read once by :func:`load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default_factory=default_home, description="Folder for the private MongoDB, launch folders and backups"
+    )
+    mongodb_uri: SecretStr | None = Field(
+        default=None, description="MongoDB to use, mongodb://…; without it hts starts a private one in the home folder"
+    )
+    database: str = Field(
+        default="hts_flows",
+        pattern=r"^[A-Za-z0-9_-]{1,38}$",
+        description="Name of the MongoDB database that holds everything",
+    )
+    mongod: Path | None = Field(
+        default=None, description="mongod program for the private MongoDB; else PATH, else the 'local' extra"
+    )
+    mongodb_timeout: float = Field(default=5.0, gt=0, description="Longest wait for MongoDB to answer, s")
+    mongod_cache: float = Field(default=0.5, ge=0.25, description="Cache of the private MongoDB, GB")
+    workers: int = Field(
+        default_factory=available_cores, ge=1, description="Workers that 'hts run' starts, one thread each"
+    )
+    inventories: Path | None = Field(
+        default=None, description="Folder of inventories; else those that come with hts_flows"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (signature of pydantic-settings)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments and the environment only; the file's values are given as arguments of lower rank."""
+        return init_settings, env_settings
+
+    @property
+    def launches(self) -> Path:
+        """Folder in which every calculation gets a folder of its own."""
+        return self.home / "launches"
+
+    def origins(self) -> list[SettingOrigin]:
+        """Say for every setting what is in force and where it came from; passwords are masked."""
+        in_file = _read_file(config_file())
+        rows = []
+        for name, field in type(self).model_fields.items():
+            variable = ENV_PREFIX + name.upper()
+            if variable in os.environ:
+                origin = f"environment {variable}"
+            elif name in in_file:
+                origin = f"file {config_file()}"
+            else:
+                origin = "default"
+            value = getattr(self, name)
+            shown = mask_password(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+            rows.append(SettingOrigin(name, "" if value is None else shown, origin, field.description or ""))
+        return rows
+
+
+def mask_password(uri: str) -> str:
+    """Hide the password of a ``scheme://user:password@host`` address."""
+    scheme, slashes, rest = uri.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not at:
+        return uri
+    return f"{scheme}{slashes}{credentials.partition(':')[0]}:***@{host}"
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        if os.environ.get(CONFIG_VARIABLE):
+            raise InputError(
+                f"settings file not found: {path} (from {CONFIG_VARIABLE})", f"create it or unset {CONFIG_VARIABLE}"
+            )
+        return {}
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{path}: not valid YAML: {error}", "correct the file; 'hts settings' shows the result"
+        ) from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected 'name: value' lines, found a {type(data).__name__}")
+    for key in data:
+        if key not in Settings.model_fields:
+            raise InputError(f"{path}: unknown setting {key!r}; {nearest(str(key), Settings.model_fields)}")
+    return data
+
+
+def load_settings() -> Settings:
+    """Read the settings in force.
+
+    Raises
+    ------
+    InputError
+        The settings file or an ``HTS_`` variable cannot be used; the message names it.
+    """
+    path = config_file()
+    in_file = {name: value for name, value in _read_file(path).items() if ENV_PREFIX + name.upper() not in os.environ}
+    try:
+        return Settings(**in_file)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        place = f"{path}: {name}" if name in in_file else ENV_PREFIX + name.upper()
+        raise InputError(
+            f"{place}: {first['msg']} (found {first['input']!r})", "'hts settings' lists every setting"
+        ) from error

@@ -1,0 +1,254 @@
+"""Results: one document for each (candidate, engine settings), and the queries on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from hts_flows.candidates import Candidate
+from hts_flows.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hts_flows.stores.database import Database
+
+RESULT_INDEXES = [
+    # Counting a campaign's states, and listing its results of one engine.
+    IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("state", ASCENDING)]),
+    IndexModel([("campaigns", ASCENDING), ("engine", ASCENDING), ("properties.intercalation_energy", ASCENDING)]),
+    IndexModel([("candidate_id", ASCENDING)]),
+    # Results that wait for a reference which was just recorded.
+    IndexModel([("reference_results", ASCENDING)]),
+]
+SCHEMA_VERSION = 1
+
+State = Literal["queued", "done", "failed"]
+
+
+class Failure(BaseModel):
+    """Why a result is missing, and what can be done about it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cause: str = Field(description="One of the FailureCause names")
+    message: str = Field(description="The error in one line")
+    evidence: str = Field(default="", description="Last lines of the traceback or the engine's output")
+    remedy: str = Field(default="", description="What a person can do")
+    retryable: bool = Field(default=False, description="Whether running it again unchanged can help")
+
+
+class Attempt(BaseModel):
+    """An earlier run that was replaced by a resubmission."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State
+    failure: Failure | None = None
+    job_uuids: list[str] = Field(default_factory=list)
+    fw_ids: list[int] = Field(default_factory=list)
+    folder: str | None = Field(default=None, description="Folder it ran in, host:path")
+    finished_at: datetime | None = None
+    settings: dict[str, Any] = Field(default_factory=dict, description="Engine settings it ran with")
+
+
+class Provenance(BaseModel):
+    """Where a result is from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_uuids: list[str] = Field(default_factory=list, description="jobflow jobs whose outputs are in the JobStore")
+    fw_ids: list[int] = Field(default_factory=list, description="FireWorks ids")
+    folder: str | None = Field(default=None, description="Folder the engine ran in, host:path")
+    versions: dict[str, str] = Field(default_factory=dict, description="Engine and package versions that ran")
+    structure: dict[str, Any] = Field(default_factory=dict, description="How the starting structure was built")
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Result(BaseModel):
+    """What is known of one candidate at one step of the ladder."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int = Field(default=SCHEMA_VERSION, description="Version of this document's layout")
+    candidate_id: str
+    candidate: Candidate
+    label: str = Field(description="Name for people")
+    formula: str = Field(description="Reduced formula")
+    role: Literal["candidate", "reference"] = "candidate"
+    engine: str
+    settings: dict[str, Any] = Field(description="Every setting of the engine")
+    settings_hash: str = Field(description="Hash of the settings and of the steps below on the ladder")
+    previous_hash: str | None = Field(default=None, description="settings_hash of the step below")
+    state: State = "queued"
+    campaigns: list[str] = Field(default_factory=list)
+    facets: dict[str, Any] = Field(default_factory=dict, description="What the candidate is: host, intercalant, …")
+    references: dict[str, str] = Field(default_factory=dict, description="candidate_id of each reference by role")
+    start: dict[str, Any] | None = Field(default=None, description="Starting structure, as pymatgen's dict")
+    calculation: dict[str, Any] | None = Field(default=None, description="The parsed Calculation")
+    properties: dict[str, Any] | None = Field(default=None, description="The domain's property document")
+    failure: Failure | None = None
+    attempts: list[Attempt] = Field(default_factory=list, description="Earlier runs, oldest first")
+    provenance: Provenance = Field(default_factory=Provenance)
+
+    @property
+    def key(self) -> str:
+        """Key of the result in the database."""
+        return result_key(self.candidate_id, self.settings_hash)
+
+
+def result_key(candidate_id: str, settings_hash: str) -> str:
+    """Key of a result: candidate and settings, nothing else."""
+    return f"{candidate_id}:{settings_hash}"
+
+
+#: Fields of a result that can be filtered and sorted by their own name.
+TOP_FIELDS = ("candidate_id", "label", "formula", "engine", "state", "role", "settings_hash")
+_CALCULATION_FIELDS = ("energy", "max_force", "n_steps", "wall_time", "pressure")
+_OPERATORS = {"==": "$eq", "=": "$eq", "!=": "$ne", "<=": "$lte", ">=": "$gte", "<": "$lt", ">": "$gt"}
+_CONDITION = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_]*)\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*$")
+
+
+def field_paths(database: Database, campaign: str) -> dict[str, str]:
+    """Names that a campaign's results can be filtered and sorted by, with their places in the document."""
+    sample = database.results.find_one({"campaigns": campaign, "role": "candidate", "properties": {"$ne": None}})
+    sample = sample or database.results.find_one({"campaigns": campaign, "role": "candidate"}) or {}
+    paths = {name: name for name in TOP_FIELDS}
+    paths |= {"cause": "failure.cause"}
+    paths |= {name: f"calculation.{name}" for name in _CALCULATION_FIELDS}
+    paths |= {name: f"facets.{name}" for name in sample.get("facets") or {}}
+    paths |= {name: f"properties.{name}" for name in sample.get("properties") or {}}
+    return paths
+
+
+def parse_condition(text: str, paths: dict[str, str]) -> dict[str, Any]:
+    """Turn ``intercalation_energy < 0`` into a MongoDB filter.
+
+    Raises
+    ------
+    InputError
+        It is no condition, or names an unknown field.
+    """
+    match = _CONDITION.match(text)
+    if not match:
+        raise InputError(
+            f"cannot read the condition {text!r}",
+            "write NAME OPERATOR VALUE with one of == != < <= > >=, e.g. --where 'intercalation_energy < 0'",
+        )
+    name, operator, raw = match.groups()
+    if name not in paths:
+        raise InputError(f"--where {text!r}: unknown field {name!r}; {nearest(name, paths)}")
+    return {paths[name]: {_OPERATORS[operator]: _value(raw)}}
+
+
+def _value(raw: str) -> Any:
+    raw = raw.strip("'\"")
+    named = {"true": True, "false": False, "none": None, "null": None}
+    if raw.lower() in named:
+        return named[raw.lower()]
+    for kind in (int, float):
+        try:
+            return kind(raw)
+        except ValueError:
+            continue
+    return raw
+
+
+def find_results(
+    database: Database,
+    campaign: str,
+    *,
+    engine: str | None = None,
+    settings_hash: str | None = None,
+    where: Iterable[str] = (),
+    sort: str | None = None,
+    limit: int = 0,
+    references: bool = False,
+) -> Iterator[Result]:
+    """Read results of a campaign.
+
+    Parameters
+    ----------
+    database
+        Where from.
+    campaign
+        Name of the campaign.
+    engine, settings_hash
+        Only those of this engine, or of this step of the ladder.
+    where
+        Conditions such as ``"stage == 1"``, all of which hold.
+    sort
+        Name of a field; with a leading ``-`` from high to low. Results without that field come last.
+    limit
+        At most so many; 0 is all.
+    references
+        Give the references (hosts, elements) instead of the candidates.
+
+    Yields
+    ------
+    Result
+        In the order asked for, else by label.
+    """
+    paths = field_paths(database, campaign)
+    query: dict[str, Any] = {"campaigns": campaign, "role": "reference" if references else "candidate"}
+    if engine:
+        query["engine"] = engine
+    if settings_hash:
+        query["settings_hash"] = settings_hash
+    conditions = [parse_condition(text, paths) for text in where]
+    if conditions:
+        query["$and"] = conditions
+    name = (sort or "label").lstrip("-")
+    if name not in paths:
+        raise InputError(f"--sort {sort!r}: unknown field {name!r}; {nearest(name, paths)}")
+    direction = DESCENDING if sort and sort.startswith("-") else ASCENDING
+    pipeline: list[dict[str, Any]] = [
+        {"$match": query},
+        {"$addFields": {"_missing": {"$cond": [{"$gt": [f"${paths[name]}", None]}, 0, 1]}}},
+        {"$sort": {"_missing": 1, paths[name]: direction, "label": 1, "_id": 1}},
+    ]
+    if limit:
+        pipeline.append({"$limit": limit})
+    for document in database.results.aggregate(pipeline):
+        yield Result.model_validate(document)
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """Flatten a result to one row: identity, facets, state, properties (units as in the property document)."""
+    calculation = result.calculation or {}
+    return {
+        "candidate_id": result.candidate_id,
+        "label": result.label,
+        "formula": result.formula,
+        **result.facets,
+        "engine": result.engine,
+        "state": result.state,
+        "cause": result.failure.cause if result.failure else None,
+        **{name: value for name, value in (result.properties or {}).items() if name != "schema_version"},
+        **{name: calculation.get(name) for name in _CALCULATION_FIELDS},
+        "settings_hash": result.settings_hash,
+    }
+
+
+def results_frame(results: Iterable[Result]) -> pd.DataFrame:
+    """Gather results in a table, one row each; columns as in :func:`result_row`."""
+    import pandas as pd
+
+    return pd.DataFrame([result_row(result) for result in results])
+
+
+def count_states(database: Database, campaign: str, settings_hash: str | None = None) -> dict[str, int]:
+    """Count results of a campaign by state: queued, done, failed."""
+    query: dict[str, Any] = {"campaigns": campaign}
+    if settings_hash:
+        query["settings_hash"] = settings_hash
+    counts = dict.fromkeys(("queued", "done", "failed"), 0)
+    for row in database.results.aggregate([{"$match": query}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}]):
+        counts[row["_id"]] = row["n"]
+    return counts

@@ -1,0 +1,87 @@
+"""What the tests share: a real private MongoDB, a database of its own for each test, and the ``hts`` command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hts_flows.launch.mongod import PrivateMongod, find_mongod
+from hts_flows.settings import Settings, load_settings
+from hts_flows.stores import Database, connect
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Variables of the user's that the tests obey; all other HTS_ ones are hidden from them.
+_KEPT = ("HTS_MONGOD", "HTS_TESTS_REQUIRE_ALL")
+Hts = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where every component is installed, a skipped test is a failure: set HTS_TESTS_REQUIRE_ALL=1 there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if skipped and os.environ.get("HTS_TESTS_REQUIRE_ALL") == "1":
+        reporter.write_line(f"{len(skipped)} tests were skipped, and HTS_TESTS_REQUIRE_ALL=1 forbids it", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder for the whole run: nothing of the user's is read or written."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("HTS_") and name not in _KEPT]:
+            patch.delenv(name)
+        patch.setenv("HTS_HOME", str(folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder
+        PrivateMongod(load_settings()).stop()
+
+
+@pytest.fixture(scope="session")
+def mongod(home: Path) -> PrivateMongod:
+    """The private MongoDB of that home, running."""
+    settings = load_settings()
+    find_mongod(settings)
+    server = PrivateMongod(settings)
+    server.uri()
+    return server
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, mongod: PrivateMongod) -> Iterator[Settings]:
+    """Settings that name a database of this test's own, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    monkeypatch.setenv("HTS_DATABASE", name)
+    loaded = load_settings()
+    yield loaded
+    connect(loaded).mongo.client.drop_database(name)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Database:
+    """That database, with its indexes."""
+    return connect(settings)
+
+
+@pytest.fixture
+def hts(tmp_path: Path) -> Hts:
+    """Run ``hts`` as a user does, in a folder of the test's own."""
+
+    def run(*arguments: str, timeout: float = 280, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "hts_flows.cli.main", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "200"} | variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,250 @@
+"""Campaigns run as users run them: real MongoDB, FireWorks, workers and potentials; killed, doubled, resubmitted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
+
+CAMPAIGN = """\
+name: small
+candidates:
+  domain: intercalation
+  hosts: [graphite]
+  intercalants: [{intercalants}]
+  concentrations: [1/6, 1/8]
+calculate:
+  - engine: sevennet
+    task: static
+"""
+PROMOTE = """\
+  - engine: sevennet
+    task: static
+    model: 7net-l3i5
+    promote: {by: intercalation_energy, lowest: 1}
+"""
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    def write(intercalants="Li, K", more=""):
+        (tmp_path / "small.yaml").write_text(CAMPAIGN.format(intercalants=intercalants) + more)
+
+    return write
+
+
+def launches_by_result(database):
+    """Launches ever made, finished or not, for each result."""
+    count = Counter()
+    for firework in database.mongo["fireworks"].find({}):
+        ran = firework["launches"] + firework["archived_launches"]
+        count[firework["spec"]["hts"]["result"]] += len(ran)
+    return count
+
+
+def engine_launches(database):
+    """Launches of the engines' jobs alone, for each result."""
+    return {
+        firework["spec"]["hts"]["result"]: len(firework["launches"] + firework["archived_launches"])
+        for firework in database.mongo["fireworks"].find({"name": {"$regex": "^sevennet"}})
+    }
+
+
+def states(database):
+    return Counter(document["state"] for document in database.results.find({}))
+
+
+def start_run(tmp_path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "hts_flows.cli.main", "run", "small.yaml", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail("what was waited for did not happen")
+
+
+def break_one(database, formula):
+    """Make one queued candidate's calculation fail, as a damaged input would."""
+    result = database.results.find_one({"formula": formula, "role": "candidate"})
+    firework = database.mongo["fireworks"].find_one({"spec.hts.result": result["_id"], "state": "READY"})
+    bound = firework["spec"]["_tasks"][0]["job"]["function"]["@bound"]
+    assert bound["steps"] is not None
+    database.mongo["fireworks"].update_one(
+        {"_id": firework["_id"]}, {"$set": {"spec._tasks.0.job.function.@bound.optimizer_kwargs": {"optimizer": "NO"}}}
+    )
+    return result["_id"]
+
+
+def test_a_run_gives_one_object_a_candidate_and_a_second_run_computes_nothing(campaign, hts, database):
+    campaign()
+    first = hts("run", "small.yaml")
+    assert first.returncode == 0, first.stdout + first.stderr
+    found = json.loads(hts("results", "small", "--format", "json").stdout)
+    assert Counter(item["formula"] for item in found) == {"LiC6": 1, "LiC8": 1, "KC6": 1, "KC8": 1}
+    for item in found:
+        assert item["engine"] == "sevennet"
+        assert item["stays_layered"] is True
+        assert isinstance(item["intercalation_energy"], float)
+        assert item["interlayer_distance"] > 3
+        assert item["structure"]["lattice"]["matrix"]
+        assert item["provenance"]["versions"]["sevenn"]
+        assert item["provenance"]["job_uuids"]
+        assert item["provenance"]["structure"]["host"] == "graphite"
+    before = launches_by_result(database)
+    assert set(before.values()) == {2}  # the engine and the recording, once each
+    second = hts("run", "small.yaml")
+    assert second.returncode == 0
+    assert launches_by_result(database) == before
+
+
+def test_the_best_go_up_the_ladder_with_their_references_and_start_from_the_step_below(campaign, hts, database):
+    campaign(more=PROMOTE)
+    done = hts("run", "small.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (
+        sorted({doc["settings_hash"] for doc in database.results.find({"previous_hash": None})}),
+        list(database.results.find({"previous_hash": {"$ne": None}})),
+    )
+    lowest = database.results.find_one({"role": "candidate"}, sort=[("properties.intercalation_energy", 1)])
+    promoted = [document for document in second if document["role"] == "candidate"]
+    assert [document["candidate_id"] for document in promoted] == [lowest["candidate_id"]]
+    assert {document["previous_hash"] for document in second} == set(first)
+    assert {document["label"] for document in second if document["role"] == "reference"} == {
+        document["label"]
+        for document in database.results.find({"settings_hash": first[0], "role": "reference"})
+        if document["candidate_id"] in promoted[0]["references"].values()
+    }
+    assert promoted[0]["start"]["lattice"] == lowest["calculation"]["structure"]["lattice"]
+    assert promoted[0]["properties"]["intercalation_energy"] != lowest["properties"]["intercalation_energy"]
+    found = json.loads(hts("results", "small", "--json").stdout)
+    assert [item["formula"] for item in found if item["promoted"]] == [lowest["formula"]]
+
+
+def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campaign, hts, database):
+    campaign()
+    assert hts("submit", "small.yaml").returncode == 0
+    key = break_one(database, "KC8")
+    failed = hts("run", "small.yaml")
+    assert failed.returncode == 1
+    assert "bad_input" in failed.stdout
+    assert "hts resubmit small --cause bad_input" in failed.stdout
+    assert states(database) == {"done": 6, "failed": 1}
+    stored = database.results.find_one({"_id": key})
+    assert "optimizer" in stored["failure"]["message"].lower()
+    assert "Traceback" in stored["failure"]["evidence"]
+    before = launches_by_result(database)
+    again = hts("resubmit", "small", "--id", stored["candidate_id"], "--yes")
+    assert again.returncode == 0, again.stderr
+    assert hts("run", "small.yaml").returncode == 0
+    after = launches_by_result(database)
+    assert {name for name in after if after[name] != before[name]} == {key}
+    assert states(database) == {"done": 7}
+    mended = database.results.find_one({"_id": key})
+    assert [attempt["failure"]["cause"] for attempt in mended["attempts"]] == ["bad_input"]
+    assert mended["properties"]["intercalation_energy"] < 0
+    assert database.audit.find_one({})["results"] == [key]
+
+
+def test_after_kill_9_the_same_command_goes_on_and_recomputes_nothing_that_was_finished(
+    campaign, hts, database, tmp_path
+):
+    campaign("Li, Na, K, Rb")
+    run = start_run(tmp_path, "--workers", "2")
+    wait_for(lambda: database.results.count_documents({"state": "done"}) >= 4)
+    workers = psutil.Process(run.pid).children()
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    psutil.wait_procs(workers, timeout=10)
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
+    finished = {document["_id"] for document in database.results.find({"state": "done"})}
+    assert 0 < len(finished) < 13
+    before = engine_launches(database)
+    again = hts("run", "small.yaml")
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = engine_launches(database)
+    assert {key: after[key] for key in finished} == {key: before[key] for key in finished}
+    assert states(database) == {"done": 8 + 6}
+    assert len({document["candidate_id"] for document in database.results.find({})}) == 14
+
+
+def test_two_runs_at_once_compute_each_candidate_once(campaign, database, tmp_path):
+    campaign("Li, K")
+    runs = [start_run(tmp_path, "--workers", "1") for _ in range(2)]
+    outputs = [run.communicate(timeout=200)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    assert states(database) == {"done": 7}
+    assert set(launches_by_result(database).values()) == {2}
+
+
+def test_advance_called_by_many_at_once_submits_each_evaluation_once(campaign, database, tmp_path):
+    from hts_flows.campaign import load_campaign_file
+    from hts_flows.launch.advance import advance
+    from hts_flows.stores.campaigns import save_campaign
+
+    campaign("Li, Na, K, Rb, Cs")
+    save_campaign(database, load_campaign_file(tmp_path / "small.yaml"))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: advance(database, "small"), range(6)))
+    workflows = Counter(wf["metadata"]["result"] for wf in database.mongo["workflows"].find({}))
+    assert set(workflows.values()) == {1}
+    assert len(workflows) == database.results.count_documents({}) == 10 + 7
+
+
+@pytest.mark.parametrize("left", ["nothing", "a workflow without jobs", "the whole workflow"])
+def test_a_submission_that_was_killed_is_completed_once(left, campaign, database, tmp_path):
+    from hts_flows.campaign import load_campaign_file
+    from hts_flows.launch.advance import advance
+    from hts_flows.stores.campaigns import save_campaign
+
+    campaign("Li")
+    save_campaign(database, load_campaign_file(tmp_path / "small.yaml"))
+    advance(database, "small")
+    gone = {"owner": f"{os.uname().nodename}:999999999:1.00", "token": "gone", "at": None, "done": False}
+    result = database.results.find_one({"formula": "LiC6"})
+    gone["at"] = result["submission"]["at"]
+    database.results.update_one({"_id": result["_id"]}, {"$set": {"submission": gone, "provenance.job_uuids": []}})
+    workflow = database.mongo["workflows"].find_one({"metadata.result": result["_id"]})
+    if left != "the whole workflow":
+        database.mongo["fireworks"].delete_many({"fw_id": {"$in": workflow["nodes"]}})
+    if left == "nothing":
+        database.mongo["workflows"].delete_one({"_id": workflow["_id"]})
+    advance(database, "small")
+    advance(database, "small")
+    assert database.mongo["workflows"].count_documents({"metadata.result": result["_id"]}) == 1
+    mended = database.results.find_one({"_id": result["_id"]})
+    assert database.mongo["fireworks"].count_documents({"fw_id": {"$in": mended["provenance"]["fw_ids"]}}) == 2
+    assert mended["submission"]["done"] is True
+    assert len(mended["provenance"]["job_uuids"]) == 1
+
+
+def test_rebuild_parses_the_raw_outputs_again(campaign, hts, database):
+    campaign("Li")
+    assert hts("run", "small.yaml").returncode == 0
+    before = {doc["_id"]: doc for doc in database.results.find({})}
+    database.results.update_many({}, {"$set": {"properties": None, "calculation.energy": 0.0}})
+    done = hts("rebuild", "small")
+    assert done.returncode == 0, done.stderr
+    for document in database.results.find({}):
+        assert document["calculation"]["energy"] == before[document["_id"]]["calculation"]["energy"]
+        assert document["properties"] == before[document["_id"]]["properties"]
