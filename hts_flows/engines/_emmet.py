@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from hts_flows.engines._ase import lookup, max_norm, state_of
 from hts_flows.engines.base import Calculation
 
 
-def parse_task_doc(task_doc: Any, *, static: bool) -> Calculation:
+#: Hartree/Bohr in eV/Å.
+EV_PER_ANGSTROM = 51.422067
+
+
+def parse_task_doc(task_doc: Any, *, program: Literal["vasp", "cp2k"], static: bool) -> Calculation:
     """Read a TaskDoc of VASP or CP2K.
 
     Parameters
     ----------
     task_doc
         The document, or the dict read back from a JobStore.
+    program
+        Decides on units: VASP's forces are in eV/Å and its stress in kbar; pymatgen leaves CP2K's forces in
+        Hartree/Bohr, and its stress in a unit that depends on the release of CP2K: no pressure is given.
     static
         Whether it was one calculation without relaxation.
 
     Returns
     -------
     Calculation
-        Energies in eV; the stress (kbar) becomes a pressure in GPa.
+        Energy in eV, forces in eV/Å, pressure in GPa.
     """
     from pymatgen.core import Structure
 
@@ -29,14 +36,15 @@ def parse_task_doc(task_doc: Any, *, static: bool) -> Calculation:
     if isinstance(structure, dict):
         structure = Structure.from_dict(structure)
     last = _last_calculation(task_doc)
-    stress = lookup(task_doc, "output", "stress")
+    stress = lookup(task_doc, "output", "stress") if program == "vasp" else None
+    force = max_norm(lookup(task_doc, "output", "forces"))
     moments = structure.site_properties.get("magmom")
     steps = lookup(last, "output", "ionic_steps")
     return Calculation(
         structure=structure,
         energy=lookup(task_doc, "output", "energy"),
         converged=_has_completed(task_doc, last),
-        max_force=max_norm(lookup(task_doc, "output", "forces")),
+        max_force=force if force is None or program == "vasp" else force * EV_PER_ANGSTROM,
         pressure=None if stress is None else sum(stress[axis][axis] for axis in range(3)) / 30,
         n_steps=1 if static else None if steps is None else len(steps),
         magnetic_moments=None if moments is None else [float(value) for value in moments],
@@ -53,8 +61,6 @@ def _last_calculation(task_doc: Any) -> Any:
 
 
 def _has_completed(task_doc: Any, last: Any) -> bool:
-    completed = lookup(last, "has_vasp_completed") if last is not None else None
-    if completed is None:
-        completed = lookup(last, "has_cp2k_completed") if last is not None else None
-    value = getattr(completed, "value", completed)
-    return state_of(task_doc) == "successful" and value in {None, True, "successful"}
+    completed = [lookup(last, name) for name in ("has_vasp_completed", "has_cp2k_completed")]
+    values = {getattr(value, "value", value) for value in completed}
+    return state_of(task_doc) == "successful" and values <= {None, True, "successful"}

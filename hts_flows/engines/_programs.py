@@ -38,8 +38,7 @@ def atomate2_command(setting: str) -> str:
 def require_program(engine: str, command: str | None, setting: str, hint: str) -> None:
     """Check that the program of a command is on PATH.
 
-    Every word of the command that does not start with "-" and is no option's value may be the program: one of the first
-    (``srun``) and the last such word (``vasp_std``) must both be found.
+    Both the first word (``srun``) and, unless it is an option, the last (``vasp_std``) must be found.
 
     Parameters
     ----------
@@ -79,6 +78,6 @@ def vasp_potentials() -> Path | None:
 
 
 def cp2k_data() -> Path | None:
-    """Folder of CP2K's basis sets and potentials, when it is configured, or where Debian puts it, and exists."""
-    candidates = [pymatgen_setting("PMG_CP2K_DATA_DIR"), os.environ.get("CP2K_DATA_DIR"), "/usr/share/cp2k"]
-    return next((Path(folder) for folder in candidates if folder and (Path(folder) / "BASIS_MOLOPT").is_file()), None)
+    """Folder of CP2K's basis sets and potentials as pymatgen reads them (one file an element), when it exists."""
+    folder = os.environ.get("CP2K_DATA_DIR") or pymatgen_setting("PMG_CP2K_DATA_DIR")
+    return Path(folder) if folder and (Path(folder) / "H").is_file() else None

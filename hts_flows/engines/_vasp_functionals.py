@@ -34,6 +34,3 @@ FUNCTIONAL_TAGS: dict[str, dict[str, Scalar | None]] = {
         "CPARAM": 0.0093,
     },
 }
-
-#: Tags of the base set that these presets leave to the functional or to the engine's own settings.
-FIXED_TAGS: dict[str, Scalar] = {"LASPH": True, "PREC": "Accurate", "LREAL": False, "LVTOT": False, "LAECHG": False}

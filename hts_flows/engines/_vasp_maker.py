@@ -43,8 +43,6 @@ def vasp_maker(
         "user_incar_settings": dict(tags),
         "user_potcar_functional": potcar,
         "auto_ismear": False,
-        # KSPACING in INCAR decides; atomate2's own density of k-points must not
-        "user_kpoints_settings": {},
     }
     run = {"vasp_cmd": command} if command else {}
     if task == "static":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator
 
 from hts_flows.engines._packages import package_versions
+from hts_flows.engines._programs import require_program, vasp_potentials
 from hts_flows.engines._vasp_functionals import FUNCTIONAL_TAGS, Scalar
 from hts_flows.engines.base import Calculation, Engine
 from hts_flows.errors import EngineNotAvailableError
@@ -79,9 +80,7 @@ class Vasp(Engine):
 
     def check(self) -> None:
         """Find out whether the command is on PATH and the potentials are configured."""
-        from hts_flows.engines._programs import require_program, vasp_potentials
-
-        require_program("vasp", self.command or None, "VASP_CMD", self.install_hint)
+        require_program("vasp", self.command, "VASP_CMD", self.install_hint)
         if vasp_potentials() is None:
             raise EngineNotAvailableError(
                 "engine 'vasp' finds no PAW potentials: PMG_VASP_PSP_DIR is not set to an existing folder", self.install_hint
@@ -131,9 +130,9 @@ class Vasp(Engine):
         """Read emmet's TaskDoc."""
         from hts_flows.engines._emmet import parse_task_doc
 
-        return parse_task_doc(task_doc, static=self.task == "static")
+        return parse_task_doc(task_doc, program="vasp", static=self.task == "static")
 
     def estimate_seconds(self, n_atoms: int) -> float:
-        """Guess, not measured here: 1 core-second times the cube of ten atoms' share of a static, 20 statics a relaxation."""
+        """Rough guess for one node: nothing was measured, as VASP needs a licence."""
         static = 60 + 20 * n_atoms**1.7 * (self.encut / 520) ** 1.5 * (0.25 / self.kspacing)
         return static * (1 if self.task == "static" else 20)

@@ -88,16 +88,16 @@ def diagnose_traceback(stacktrace: str) -> Failure:
         As FireWorks stores it.
     """
     lines = [line for line in stacktrace.strip().splitlines() if line.strip()]
-    error = next(
-        (
-            line
-            for line in reversed(lines)
-            if re.match(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning)?\b.*:", line)
-        ),
-        lines[-1] if lines else "no traceback was kept",
-    )
+    error = _error_line(lines)
     cause = next((cause for pattern, cause in _PATTERNS if re.search(pattern, error)), FailureCause.UNKNOWN)
-    return failure(cause, error.strip(), "\n".join(lines[-EVIDENCE_LINES:]))
+    return failure(cause, error, "\n".join(lines[-EVIDENCE_LINES:]))
+
+
+def _error_line(lines: list[str]) -> str:
+    """Find "ExceptionType: message": the first line that is not indented after the innermost frame."""
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    after = lines[frames[-1] :] if frames else lines
+    return next((line.strip() for line in after if not line.startswith(" ")), "no traceback was kept")
 
 
 def diagnose_workflow(database: Database, result_key: str) -> Failure:

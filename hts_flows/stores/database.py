@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ class Database:
         The pymongo database.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     mongo: MongoDatabase[dict[str, Any]]
 
     @property

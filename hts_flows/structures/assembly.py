@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hts_flows.structures.filling import Geometry, Impossible
-from hts_flows.structures.layers import Layer, covalent_radius, shortest_shift
+from hts_flows.structures.layers import Layer, covalent_radius
 from hts_flows.structures.orderings import Ordering, cells, hermite, pattern_spacing, reduced_superlattice, wood_name
 from hts_flows.structures.sites import GapSite, gap_sites
 from hts_flows.structures.stacking import NOMINAL_WIDENING, StagedHost, mapping_gap
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SHORTEST_CONTACT = 0.7
 #: Distance of intercalant and host atoms to start from at least, as a multiple of the sum of covalent radii.
 _STARTING_CONTACT = 0.75
+_NEAR_CELLS = np.array(list(product((-1, 0, 1), repeat=2)))
 #: Radius of the usual anion of an element, six-fold coordination, Å (Shannon, Acta Cryst. A 32, 751 (1976); N: four).
 ANION_RADII = {
     "N": 1.46,
@@ -152,26 +154,23 @@ def check_contacts(host: Geometry, site: GapSite, ordering: Ordering, element: s
 
 def _widening(
     points: NDArray[np.float64], lower: Layer, upper: Layer, plane: NDArray[np.float64], radii: dict[str, float]
-) -> tuple[float, list[float]]:
+) -> tuple[float, NDArray[np.float64]]:
     """Change of a gap's height from its nominal one, and the rise of each intercalant with it, Å.
 
     The host's own height is kept where there is room enough.
     """
     needs = []
-    for point in points:
-        need = []
-        for layer, sign in ((lower, 1), (upper, -1)):
-            missing = [-NOMINAL_WIDENING]
-            for symbol, atom in zip(layer.symbols, layer.positions, strict=True):
-                room = sign * (point[2] - atom[2])
-                flat = [shortest_shift((point - atom)[:2], plane)]
-                flat += [flat[0] + one * plane[0] + two * plane[1] for one in (-1, 0, 1) for two in (-1, 0, 1)]
-                nearest = min(float(vector @ vector) for vector in flat)
-                missing.append(np.sqrt(radii[symbol] ** 2 - nearest) - room if radii[symbol] ** 2 > nearest else -9)
-            need.append(max(missing))
-        needs.append(need)
-    widening = max(-NOMINAL_WIDENING, *(below + above for below, above in needs))
-    return widening, [(below + widening - above) / 2 for below, above in needs]
+    images = _NEAR_CELLS @ plane
+    for layer, sign in ((lower, 1), (upper, -1)):
+        offsets = points[:, None] - layer.positions[None]
+        flat = offsets[..., :2] - np.round(offsets[..., :2] @ np.linalg.inv(plane)) @ plane
+        nearest = ((flat[:, :, None] + images) ** 2).sum(axis=3).min(axis=2)
+        reach = np.array([radii[symbol] for symbol in layer.symbols]) ** 2 - nearest
+        missing = np.where(reach > 0, np.sqrt(np.maximum(reach, 0)) - sign * offsets[..., 2], -np.inf)
+        needs.append(np.maximum(missing.max(axis=1), -NOMINAL_WIDENING))
+    below, above = needs
+    widening = max(-NOMINAL_WIDENING, float((below + above).max()))
+    return widening, (below + widening - above) / 2
 
 
 def _gap_positions(host: Geometry, site: GapSite, ordering: Ordering) -> list[NDArray[np.float64]]:
@@ -210,8 +209,7 @@ def _flat_distances(
     vectors = reduced_superlattice(ordering.superlattice, staged.plane) @ staged.plane
     offsets = ((points[:, None] - others[None]) @ staged.lattice)[..., :2]
     offsets = offsets - np.round(offsets @ np.linalg.inv(vectors)) @ vectors
-    images = np.array([(one, two) for one in (-1, 0, 1) for two in (-1, 0, 1)]) @ vectors
-    return np.linalg.norm(offsets[:, :, None] + images, axis=3).min(axis=2)
+    return np.linalg.norm(offsets[:, :, None] + _NEAR_CELLS @ vectors, axis=3).min(axis=2)
 
 
 def _sideways(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GENERATOR_VERSION = 1
 #: Largest denominator of a concentration.
 MAX_DENOMINATOR = 24
+#: Highest stage.
+MAX_STAGE = 12
 _MOST = 2
 
 
@@ -75,7 +77,9 @@ class IntercalationSpace(CandidateSpace):
         description="Intercalants per host formula unit in a filled gap, above 0 and up to 2, as fractions: 1/6 is C6M "
         "in stage-1 graphite"
     )
-    stages: list[int] = Field(default=[1], description="Stage n: every n-th gap is filled, the others are empty")
+    stages: list[int] = Field(
+        default=[1], description="Stage n, from 1 to 12: every n-th gap is filled, the others are empty"
+    )
     stacking: Literal["auto", "host", "eclipsed"] = Field(
         default="auto",
         description="How the two layers around a filled gap lie: as in the host, eclipsed (one straight above the "
@@ -102,6 +106,8 @@ class IntercalationSpace(CandidateSpace):
             raise ValueError(f"write a list{other}, e.g. [{value}]")  # noqa: TRY004 - pydantic reports ValueError
         if not value:
             raise ValueError("the list is empty; give at least one")
+        if any(isinstance(item, bool) for item in value):
+            raise ValueError("an entry reads as yes or no; put it in quotes if it is a name")
         if may_be_all and (wrong := [item for item in value if not isinstance(item, str)]):
             raise ValueError(f"{wrong[0]!r} is not a name; put it in quotes if it is one")
         return list(value)
@@ -113,18 +119,21 @@ class IntercalationSpace(CandidateSpace):
             raise ValueError(f"{twice[0]} is given twice")
         return value
 
-    @field_validator("stages")
+    @field_validator("stages", mode="after")
     @classmethod
     def _stages_from_one(cls, value: list[int]) -> list[int]:
-        if (wrong := [stage for stage in value if stage < 1]) != []:
-            raise ValueError(f"stage {wrong[0]}: stages count from 1 (stage 1: every gap is filled)")
+        for stage in value:
+            if stage < 1:
+                raise ValueError(f"stage {stage}: stages count from 1 (stage 1: every gap is filled)")
+            if stage > MAX_STAGE:
+                raise ValueError(f"stage {stage} is above {MAX_STAGE}, the highest that is generated")
         return value
 
-    @field_validator("orderings")
+    @field_validator("orderings", mode="before")
     @classmethod
-    def _orderings_from_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f'{value} orderings; give a number from 1, or "all"')
+    def _orderings_from_one(cls, value: Any) -> Any:
+        if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise ValueError(f'{value!r} orderings; give a whole number from 1, or "all"')
         return value
 
     def candidates(self, inventories: Inventories) -> Iterator[Candidate]:

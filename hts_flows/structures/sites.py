@@ -17,8 +17,10 @@ from hts_flows.structures.stacking import Operation, StagedHost, mapping_gap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Vertices nearer to each other than this are one site, Å.
+#: A site nearer than this to its own image under symmetry lies on the symmetry element, Å.
 MERGE_DISTANCE = 0.4
+#: Of sites nearer to each other than this only the roomiest is kept: the others would relax into it, Å.
+DISTINCT_DISTANCE = 1.0
 #: Atoms up to this multiple of the shortest distance coordinate a site.
 COORDINATION_FACTOR = 1.2
 #: Atoms less electronegative than the host's anions are screened if they lie deeper than this in a layer, Å.
@@ -86,7 +88,7 @@ def gap_sites(staged: StagedHost, operations: list[Operation], gap: int) -> list
     taken = np.empty((0, 3))
     for point in _maxima(staged, below.atoms, above.atoms):
         orbit = _orbit(point @ inverse, stabilizer, staged)
-        if len(taken) and _distance(orbit[0], taken, staged).min() < MERGE_DISTANCE:
+        if len(taken) and _distance(orbit[0], taken, staged).min() < DISTINCT_DISTANCE:
             continue
         taken = np.concatenate([taken, orbit])
         site = _describe(orbit, staged, below, above)

@@ -42,7 +42,7 @@ BAD_FILES = {
     "promotion by no property": (
         "    task: static\n",
         "  - engine: sevennet\n    promote: {by: intercalation_enrgy, lowest: 2}\n",
-        10,
+        11,
         ["did you mean 'intercalation_energy'"],
     ),
     "bad name": ("name: bad_or_good", "name: bad or good", 1, ["name", "'bad or good'"]),
