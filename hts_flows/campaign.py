@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -169,7 +170,7 @@ class Campaign(BaseModel):
         """Domain of the candidates."""
         return get_domain(self.candidates.domain)  # type: ignore[attr-defined]
 
-    @property
+    @cached_property
     def inventory(self) -> Inventories:
         """Inventories the candidates are made from."""
         from hts_flows.settings import load_settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,7 +57,7 @@ class Candidate(BaseModel):
     label: str = Field(description="Name for people, e.g. 'graphite LiC6 stage 1'")
     formula: str = Field(description="Reduced formula of the starting structure")
 
-    @property
+    @cached_property
     def candidate_id(self) -> str:
         """Deterministic id: the same inputs give the same id on every machine."""
         return f"{self.domain}-{stable_hash(self.inputs)}"

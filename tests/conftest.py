@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,3 +86,56 @@ def hts(tmp_path: Path) -> Hts:
         )
 
     return run
+
+
+@pytest.fixture
+def make_campaign() -> Callable[..., list[dict[str, Any]]]:
+    """Store a campaign and give documents of results for it, as the package itself lays them out."""
+
+    def make(database: Database, name: str, *, count: int, failed: tuple[int, ...] = ()) -> list[dict[str, Any]]:
+        from hts_flows.campaign import Campaign
+        from hts_flows.launch.failures import FailureCause, failure
+        from hts_flows.properties.intercalation import IntercalationDoc
+        from hts_flows.stores.campaigns import save_campaign
+        from hts_flows.stores.results import Result
+
+        space = {"domain": "intercalation", "hosts": ["graphite"], "intercalants": "all", "concentrations": ["1/8"]}
+        data = {"name": name, "candidates": space | {"stages": [1, 2]}, "calculate": [{"engine": "sevennet"}]}
+        campaign = Campaign.from_dict(data)
+        save_campaign(database, campaign)
+        level = campaign.ladder()[0]
+        documents = []
+        for number, candidate in enumerate(campaign.all_candidates()[:count]):
+            energy = (number * 7 % 11 - 5) / 10
+            properties = IntercalationDoc(
+                intercalation_energy=energy,
+                formation_energy=energy / 9,
+                n_intercalants=1,
+                interlayer_distance=4 + number / 10,
+                stays_layered=True,
+                dimensionality=2,
+                stage_kept=True,
+                intercalant_coordination_number=12,
+                coordination_geometry="hollow",
+                nearest_distance=2.5,
+                volume_change=10,
+            )
+            broken = number in failed
+            result = Result(
+                candidate_id=candidate.candidate_id,
+                candidate=candidate,
+                label=candidate.label,
+                formula=candidate.formula,
+                engine="sevennet",
+                settings=level.engine.model_dump(mode="json"),
+                settings_hash=level.settings_hash,
+                state="failed" if broken else "done",
+                campaigns=[name],
+                facets=campaign.domain.facets(candidate),
+                properties=None if broken else properties.model_dump(mode="json"),
+                failure=failure(FailureCause.BAD_INPUT, "broken on purpose") if broken else None,
+            )
+            documents.append(result.model_dump(mode="json") | {"_id": result.key})
+        return documents
+
+    return make

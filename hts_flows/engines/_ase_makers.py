@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from ase.calculators.calculator import InputError as CalculatorInputError
 from atomate2.ase.jobs import _ASE_DATA_OBJECTS, AseRelaxMaker
 from atomate2.ase.utils import AseRelaxer
-from jobflow import job
-from pymatgen.core import Structure
+from jobflow import Maker, job
+from pymatgen.core import Molecule, Structure
 
 from hts_flows.engines.base import UnphysicalResultError
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from atomate2.ase.schemas import AseResult, AseStructureTaskDoc
+    from emmet.core.trajectory import AtomTrajectory
 
 #: A relaxed cell may be this many times larger or smaller than the starting one.
 MAX_VOLUME_RATIO = 3.0
 
-NOT_FINITE = "energy or forces are not finite numbers"
-LOOK_AT_START = "the starting structure probably has atoms on top of each other: look at its shortest distances"
+#: Atoms closer than this are a mistake, Å (H2 is 0.74).
+MIN_DISTANCE = 0.5
+
+NOT_FINITE = "energy or forces are not finite numbers, or atoms met"
+LOOK_AT_START = "the starting structure is probably far from any crystal: look at its shortest distances"
 
 
 @dataclass
@@ -59,11 +65,11 @@ class CheckedRelaxMaker(AseRelaxMaker):
         AseStructureTaskDoc
             atomate2's document; magnetic moments, where the calculator has them, are the site property "magmom".
         """
-        doc = AseRelaxMaker.make.original(self, structure, prev_dir=prev_dir)
+        doc = original_make(AseRelaxMaker)(self, structure, prev_dir=prev_dir)
         add_moments(doc, self.calculator)
         return doc
 
-    def run_ase(self, mol_or_struct: Structure, prev_dir: str | Path | None = None) -> AseResult:
+    def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
         """Relax without jobflow.
 
         Raises
@@ -75,14 +81,28 @@ class CheckedRelaxMaker(AseRelaxMaker):
         return checked_relaxation(self, mol_or_struct)
 
 
-def checked_relaxation(maker: AseRelaxMaker, structure: Structure) -> AseResult:
-    """Relax with the settings of a Maker; see :class:`CheckedRelaxMaker`."""
+def original_make(maker: type[Maker]) -> Callable[..., Any]:
+    """Give a Maker's ``make`` as it was before jobflow turned it into one that makes jobs."""
+    return vars(maker)["make"].original
+
+
+def checked_relaxation(maker: AseRelaxMaker, structure: Structure | Molecule) -> AseResult:
+    """Relax with the settings of a Maker; see :class:`CheckedRelaxMaker`.
+
+    Raises
+    ------
+    UnphysicalResultError
+        Atoms on top of each other, energy not finite, or a volume changed by more than :data:`MAX_VOLUME_RATIO`.
+    """
+    if not isinstance(structure, Structure):
+        raise TypeError(f"expected a periodic Structure, found {type(structure).__name__}")
+    check_distances(structure)
     relaxer = AseRelaxer(
         maker.calculator,
         relax_cell=maker.relax_cell,
         relax_shape=maker.relax_shape,
         fix_symmetry=maker.fix_symmetry,
-        symprec=maker.symprec,
+        symprec=maker.symprec or 1e-2,
         **maker.optimizer_kwargs,
     )
     options: dict[str, Any] = {"final_atoms_object_file": None, "use_emmet_models": True, **maker.relax_kwargs}
@@ -90,17 +110,37 @@ def checked_relaxation(maker: AseRelaxMaker, structure: Structure) -> AseResult:
         options["filter_kwargs"] = {"exp_cell_factor": math.sqrt(len(structure)), **options.get("filter_kwargs", {})}
     try:
         result = relaxer.relax(structure, steps=maker.steps, **options)
-    except (ValueError, np.linalg.LinAlgError) as error:
-        if _is_finite(maker.calculator):
+    except (ValueError, np.linalg.LinAlgError, CalculatorInputError) as error:
+        # D3 refuses atoms that came too close; matrix functions of the cell refuse what is not finite
+        if not isinstance(error, CalculatorInputError) and _is_finite(maker.calculator):
             raise
         raise UnphysicalResultError(f"{structure.composition.reduced_formula}: {NOT_FINITE}", LOOK_AT_START) from error
-    check_physical(structure, result.final_mol_or_struct, float(result.trajectory.energy[-1]))
+    end, trajectory = result.final_mol_or_struct, cast("AtomTrajectory", result.trajectory)
+    check_physical(structure, cast("Structure", end), float(cast("list[float]", trajectory.energy)[-1]))
     return result
 
 
 def _is_finite(calculator: Calculator) -> bool:
     results = calculator.results
     return all(np.isfinite(results[name]).all() for name in ("energy", "forces", "stress") if name in results)
+
+
+def check_distances(structure: Structure) -> None:
+    """Refuse a structure with atoms on top of each other.
+
+    Raises
+    ------
+    UnphysicalResultError
+        With the pair and its distance.
+    """
+    first, second, _, distances = structure.get_neighbor_list(MIN_DISTANCE)
+    if len(distances):
+        closest = int(np.argmin(distances))
+        one, other = (f"{structure[index].specie} {index}" for index in (first[closest], second[closest]))
+        raise UnphysicalResultError(
+            f"{structure.composition.reduced_formula}: atoms {one} and {other} are {distances[closest]:.2f} Å apart",
+            "look at how the structure was made",
+        )
 
 
 def check_physical(start: Structure, end: Structure, energy: float) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from atomate2.forcefields.jobs import ForceFieldRelaxMaker
 from atomate2.forcefields.utils import _FORCEFIELD_DATA_OBJECTS, MLFF
 from jobflow import job
-from pymatgen.core import Structure
+from pymatgen.core import Molecule, Structure
 
-from hts_flows.engines._ase_makers import add_moments, checked_relaxation
+from hts_flows.engines._ase_makers import add_moments, checked_relaxation, original_make
 from hts_flows.engines._potentials import chgnet_calculator
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ class CHGNetMaker(ForceFieldRelaxMaker):
     @job(data=_FORCEFIELD_DATA_OBJECTS)
     def make(self, structure: Structure, prev_dir: str | Path | None = None) -> ForceFieldTaskDocument:
         """Relax a structure, or compute it as it is when ``steps`` is 1; moments become the site property "magmom"."""
-        doc = ForceFieldRelaxMaker.make.original(self, structure, prev_dir=prev_dir)
+        doc = original_make(ForceFieldRelaxMaker)(self, structure, prev_dir=prev_dir)
         add_moments(doc, self.calculator)
         return doc
 
-    def run_ase(self, mol_or_struct: Structure, prev_dir: str | Path | None = None) -> AseResult:
+    def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
         """Relax without jobflow; see :func:`~hts_flows.engines._ase_makers.checked_relaxation`."""
         del prev_dir
         return checked_relaxation(self, mol_or_struct)

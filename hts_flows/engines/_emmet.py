@@ -7,7 +7,6 @@ from typing import Any, Literal
 from hts_flows.engines._ase import lookup, max_norm, state_of
 from hts_flows.engines.base import Calculation
 
-
 #: Hartree/Bohr in eV/Å.
 EV_PER_ANGSTROM = 51.422067
 

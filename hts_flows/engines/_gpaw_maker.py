@@ -12,9 +12,9 @@ from atomate2.ase.jobs import AseRelaxMaker
 from atomate2.ase.schemas import AseStructureTaskDoc
 from jobflow import job
 from pydantic import Field
-from pymatgen.core import Structure
+from pymatgen.core import Molecule, Structure
 
-from hts_flows.engines._ase_makers import CheckedRelaxMaker, add_moments, checked_relaxation
+from hts_flows.engines._ase_makers import CheckedRelaxMaker, add_moments, checked_relaxation, original_make
 from hts_flows.engines._bands import band_gap, band_path
 from hts_flows.engines._potentials import with_dispersion
 from hts_flows.engines.base import SCFNotConvergedError
@@ -35,9 +35,7 @@ START_MOMENTS = {
 class GpawTaskDoc(AseStructureTaskDoc):
     """atomate2's document of an ASE calculation, with what only an electronic structure has."""
 
-    band_gap: float | None = Field(
-        default=None, description="Kohn–Sham gap on path and mesh, eV; 0 for a metal"
-    )
+    band_gap: float | None = Field(default=None, description="Kohn–Sham gap on path and mesh, eV; 0 for a metal")
     band_structure: dict[str, Any] | None = Field(default=None, description="See hts_flows.engines._bands.band_path")
 
 
@@ -108,7 +106,7 @@ class GpawMaker(CheckedRelaxMaker):
             The SCF loop reached ``scf_steps``.
         """
         self._calculator = self.build_calculator(structure, symmetry=self.symmetry)
-        doc = AseRelaxMaker.make.original(self, structure, prev_dir=prev_dir)
+        doc = original_make(AseRelaxMaker)(self, structure, prev_dir=prev_dir)
         if self.start_moments(structure) is not None:
             add_moments(doc, self.calculator)
         fields = {name: getattr(doc, name) for name in type(doc).model_fields}
@@ -118,12 +116,14 @@ class GpawMaker(CheckedRelaxMaker):
             fields |= {"band_structure": bands, "band_gap": band_gap(dft, bands)}
         return GpawTaskDoc(**fields | {"ase_calculator_name": "GPAW"})
 
-    def run_ase(self, mol_or_struct: Structure, prev_dir: str | Path | None = None) -> AseResult:
+    def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
         """Compute without jobflow; once more without symmetry when the relaxation breaks it."""
         del prev_dir
         from gpaw import ConvergenceError
         from gpaw.new.symmetry import SymmetryBrokenError
 
+        if not isinstance(mol_or_struct, Structure):
+            raise TypeError(f"expected a periodic Structure, found {type(mol_or_struct).__name__}")
         if self._calculator is None:
             self._calculator = self.build_calculator(mol_or_struct, symmetry=self.symmetry)
         try:
@@ -139,7 +139,7 @@ class GpawMaker(CheckedRelaxMaker):
                 "raise 'scf_steps' or 'smearing', or look at the starting structure and its spin",
             ) from error
 
-    def build_calculator(self, structure: Structure, *, symmetry: bool) -> Calculator:
+    def build_calculator(self, structure: Structure, *, symmetry: bool) -> Any:
         """Make the calculator for a structure.
 
         Parameters

@@ -6,14 +6,11 @@ import contextlib
 import io
 import warnings
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
+from typing import Any
 
 
-def with_dispersion(calculator: Calculator) -> Calculator:
-    """Add the D3(BJ) dispersion energy for PBE to a calculator."""
+def with_dispersion(calculator: Any) -> Any:
+    """Add the D3(BJ) dispersion energy for PBE to an ASE calculator, giving their sum."""
     from ase.calculators.mixing import SumCalculator
     from dftd3.ase import DFTD3
 
@@ -21,7 +18,7 @@ def with_dispersion(calculator: Calculator) -> Calculator:
 
 
 @lru_cache(maxsize=4)
-def sevennet_calculator(model: str, *, dispersion: bool, threads: int, device: str) -> Calculator:
+def sevennet_calculator(model: str, *, dispersion: bool, threads: int, device: str) -> Any:
     """Load a SevenNet potential; the next call with the same settings gives the same object.
 
     Parameters
@@ -47,7 +44,7 @@ def sevennet_calculator(model: str, *, dispersion: bool, threads: int, device: s
 
 
 @lru_cache(maxsize=4)
-def chgnet_calculator(*, dispersion: bool, threads: int, device: str) -> Calculator:
+def chgnet_calculator(*, dispersion: bool, threads: int, device: str) -> Any:
     """Load CHGNet through atomate2; parameters as for :func:`sevennet_calculator`."""
     import torch
     from atomate2.forcefields.utils import MLFF, ase_calculator

@@ -7,9 +7,9 @@ Scalar = bool | int | float | str
 #: Tags as given in VASP's manual (pages "vdW-DF functionals", "IVDW", "METAGGA"); None removes a tag of the base set.
 #:
 #: optB88-vdW, optB86b-vdW: J. Klimeš, D. R. Bowler, A. Michaelides, J. Phys.: Condens. Matter 22, 022201 (2010) and
-#: Phys. Rev. B 83, 195131 (2011). rev-vdW-DF2: I. Hamada, Phys. Rev. B 89, 121103 (2014). D3(BJ): S. Grimme, S. Ehrlich,
-#: L. Goerigk, J. Comput. Chem. 32, 1456 (2011). r2SCAN: J. W. Furness et al., J. Phys. Chem. Lett. 11, 8208 (2020);
-#: r2SCAN+rVV10: J. Ning et al., Phys. Rev. B 106, 075422 (2022), b = 11.95.
+#: Phys. Rev. B 83, 195131 (2011). rev-vdW-DF2: I. Hamada, Phys. Rev. B 89, 121103 (2014). D3(BJ): S. Grimme,
+#: S. Ehrlich, L. Goerigk, J. Comput. Chem. 32, 1456 (2011). r2SCAN: J. W. Furness et al., J. Phys. Chem. Lett. 11, 8208
+#: (2020); r2SCAN+rVV10: J. Ning et al., Phys. Rev. B 106, 075422 (2022), b = 11.95.
 FUNCTIONAL_TAGS: dict[str, dict[str, Scalar | None]] = {
     "PBE": {"GGA": "PE"},
     "PBEsol": {"GGA": "PS"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from atomate2.vasp.flows.core import DoubleRelaxMaker
 from atomate2.vasp.jobs.core import RelaxMaker, StaticMaker
@@ -39,12 +39,12 @@ def vasp_maker(
     command
         Command that runs VASP; None for atomate2's setting.
     """
-    options = {
+    options: dict[str, Any] = {
         "user_incar_settings": dict(tags),
         "user_potcar_functional": potcar,
         "auto_ismear": False,
     }
-    run = {"vasp_cmd": command} if command else {}
+    run: dict[str, Any] = {"vasp_cmd": command} if command else {}
     if task == "static":
         return StaticMaker(input_set_generator=StaticSetGenerator(**options), run_vasp_kwargs=run)
     relax = RelaxMaker(input_set_generator=RelaxSetGenerator(**options), run_vasp_kwargs=run)

@@ -105,6 +105,10 @@ class Engine(BaseModel, ABC):
         del layered
         return self
 
+    def fixed_cell(self) -> Self:
+        """The same settings with the cell held while the atoms relax: for molecules in a box."""
+        return self.model_copy(update={"relax_cell": False}) if "relax_cell" in type(self).model_fields else self
+
     def settings_hash(self, previous: str | None = None) -> str:
         """Hash the settings, and those of the steps that made the starting structure.
 

@@ -20,7 +20,7 @@ BAR_PER_GPA = 1e4
 
 
 class Cp2k(Engine):
-    """CP2K through atomate2 (T. D. Kühne et al., J. Chem. Phys. 152, 194103 (2020)); MOLOPT-UZH basis, GTH potentials."""
+    """CP2K through atomate2 (T. D. Kühne et al., J. Chem. Phys. 152, 194103 (2020)): MOLOPT basis, GTH potentials."""
 
     install_hint: ClassVar[str] = (
         "apt-get install cp2k cp2k-data; pmg config --cp2k /usr/share/cp2k ~/cp2k_data; "

@@ -29,7 +29,7 @@ OWN_TAGS = {
     "NSW": "steps",
     "ISIF": "relax_cell",
     "ISPIN": "spin",
-    **dict.fromkeys(["GGA", "METAGGA", "IVDW", "LUSE_VDW", "AGGAC", "PARAM1", "PARAM2", "ZAB_VDW", "BPARAM"], "functional"),
+    **{tag: "functional" for tags in FUNCTIONAL_TAGS.values() for tag in tags if tag != "ALGO"},
 }
 
 
@@ -38,7 +38,7 @@ class Vasp(Engine):
 
     install_hint: ClassVar[str] = (
         "VASP needs a licence (https://www.vasp.at). Then set VASP_CMD in ~/.atomate2.yaml, e.g. 'srun vasp_std', "
-        "and PMG_VASP_PSP_DIR in ~/.config/.pmgrc.yaml ('pmg config -p FROM TO', 'pmg config --add PMG_VASP_PSP_DIR TO')"
+        "and PMG_VASP_PSP_DIR in ~/.config/.pmgrc.yaml (pmg config -p FROM TO; pmg config --add PMG_VASP_PSP_DIR TO)"
     )
     not_hashed: ClassVar[frozenset[str]] = frozenset({"command"})
 
@@ -47,7 +47,7 @@ class Vasp(Engine):
         default="auto", description="Functional; auto = PBE-D3BJ for layered systems, PBE for others"
     )
     relaxations: Literal[1, 2] = Field(
-        default=2, description="A second relaxation takes up the basis of the relaxed cell (one is enough for atoms alone)"
+        default=2, description="2: the second takes up the basis of the relaxed cell; atoms alone are relaxed once"
     )
     relax_cell: bool = Field(default=True, description="Relax the cell too (ISIF 3), not the atoms alone (ISIF 2)")
     encut: float = Field(default=520, ge=200, le=1500, description="Plane-wave cutoff, eV")
@@ -83,7 +83,8 @@ class Vasp(Engine):
         require_program("vasp", self.command, "VASP_CMD", self.install_hint)
         if vasp_potentials() is None:
             raise EngineNotAvailableError(
-                "engine 'vasp' finds no PAW potentials: PMG_VASP_PSP_DIR is not set to an existing folder", self.install_hint
+                "engine 'vasp' finds no PAW potentials: PMG_VASP_PSP_DIR is not set to an existing folder",
+                self.install_hint,
             )
 
     def versions(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ FAILED_MARK = "x"
 
 _DARK = 0.45
 _MAX_DENOMINATOR = 24
-_FRACTION_ERROR = 1e-3
+_FRACTION_ERROR = 1e-4
 
 STYLE: dict[str, Any] = {
     "font.size": 8,

@@ -41,6 +41,8 @@ class Domain:
         Model of the ``candidates:`` section; None for a domain that only serves as reference.
     layered
         Whether its structures are held together by dispersion ("auto" of an engine's dispersion).
+    fixed_cell
+        Whether a candidate's cell is held while its atoms relax.
     facets
         What to tell the candidates apart by: short names to values, filterable in the database.
     references
@@ -59,6 +61,7 @@ class Domain:
     build: Callable[[Candidate], Structure]
     space: type[CandidateSpace] | None = None
     layered: bool = False
+    fixed_cell: Callable[[Candidate], bool] = lambda _candidate: False
     facets: Callable[[Candidate], dict[str, Any]] = lambda _candidate: {}
     references: Callable[[Candidate, Inventories], dict[str, Candidate]] = lambda _candidate, _inventories: {}
     derive: Callable[[Candidate, Calculation, Mapping[str, Calculation]], PropertyDoc] | None = None

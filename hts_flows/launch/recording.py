@@ -203,6 +203,6 @@ def raw_output(database: Database, result: Result) -> Any | None:
     if not result.provenance.job_uuids:
         return None
     try:
-        return database.job_store.get_output(result.provenance.job_uuids[-1], load=False)
+        return database.job_store.get_output(result.provenance.job_uuids[-1], load=True)
     except ValueError:
         return None

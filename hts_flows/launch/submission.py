@@ -229,7 +229,10 @@ def make_workflow(result: Result, structure: Structure) -> tuple[Workflow, list[
     from hts_flows.engines import engine_from_dict
     from hts_flows.flows.evaluation import EvaluationMaker
 
-    flow = EvaluationMaker(engine_from_dict(result.settings)).make(structure, result.key, result.label)
+    engine = engine_from_dict(result.settings)
+    if get_domain(result.candidate.domain).fixed_cell(result.candidate):
+        engine = engine.fixed_cell()
+    flow = EvaluationMaker(engine).make(structure, result.key, result.label)
     *calculations, recording = [job for job, _ in flow.iterflow()]
     # What the jobs of an evaluation carry, so that workers, failures and people can tell whose they are.
     mark = {"result": result.key, "campaigns": result.campaigns, "engine": result.engine}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hts_flows.candidates import Candidate
@@ -12,9 +13,18 @@ if TYPE_CHECKING:
     from hts_flows.inventories import Phase
 
 
+@cache
 def bulk_candidate(phase: Phase) -> Candidate:
     """Give the candidate of a phase; phases with the same numbers share its id, whatever they are called."""
-    return Candidate(domain="bulk", inputs=phase.content(), label=phase.name, formula=phase.formula)
+    inputs = phase.content()
+    if getattr(phase, "molecule", False):
+        inputs["molecule"] = True
+    return Candidate(domain="bulk", inputs=inputs, label=phase.name, formula=phase.formula)
+
+
+def is_molecule(candidate: Candidate) -> bool:
+    """Tell whether it is a molecule in a box, whose atoms are relaxed while the box is kept."""
+    return bool(candidate.inputs.get("molecule"))
 
 
 def structure_of(content: dict[str, Any]) -> Structure:

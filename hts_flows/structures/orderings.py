@@ -215,8 +215,9 @@ def wood_name(superlattice: Matrix, plane: NDArray[np.float64]) -> str:
     """
     (first, second), lengths = reduce_plane(plane), np.linalg.norm(plane, axis=1)
     equal = isclose(lengths[0], lengths[1], rel_tol=1e-3)
+    hexagonal = equal and isclose(float(plane[0] @ plane[1]) / lengths[0] ** 2, -0.5, abs_tol=1e-3)
     bases = [np.array([first, second])]
-    if equal:
+    if hexagonal:
         bases += [np.array([second, -first - second]), np.array([-first - second, first])]
     for basis in bases:
         for along in range(1, superlattice[0][0] * superlattice[1][1] + 1):
@@ -229,7 +230,7 @@ def wood_name(superlattice: Matrix, plane: NDArray[np.float64]) -> str:
     cosines = [float(pair[0] @ pair[1] / np.prod(np.linalg.norm(pair, axis=1))) for pair in (vectors, plane)]
     if isclose(scale[0], scale[1], rel_tol=1e-3) and isclose(cosines[0], cosines[1], abs_tol=1e-3):
         angle = np.degrees(np.arctan2(vectors[0, 1], vectors[0, 0]))
-        period = 60 if equal and isclose(cosines[1], -0.5, abs_tol=1e-3) else 90 if equal else 180
+        period = 60 if hexagonal else 90 if equal and isclose(cosines[1], 0, abs_tol=1e-3) else 180
         turn = min(angle % period, period - angle % period)
         root = _root(round(scale[0] ** 2))
         return f"{root}×{root} R{turn:.1f}°".replace(".0°", "°")

@@ -67,9 +67,7 @@ def energy_of():
     return compute
 
 
-@pytest.mark.parametrize(
-    ("name", "c"), [("graphite", 6.71), ("MoS2", 11.84), ("LiC6", 3.58), ("KC8", 5.36)]
-)
+@pytest.mark.parametrize(("name", "c"), [("graphite", 6.71), ("MoS2", 11.84), ("LiC6", 3.58), ("KC8", 5.36)])
 def test_layer_distances_of_known_compounds(energy_of, name, c):
     """Published: graphite 6.71, MoS2 12.29, LiC6 3.70, KC8 5.35 Å; the values here are the potential's own."""
     calculation = energy_of(name)
@@ -148,8 +146,23 @@ def test_atoms_on_top_of_each_other_give_a_clear_error(lic6):
     bad = lic6.copy()
     bad.append("C", lic6[1].frac_coords, validate_proximity=False)
     maker = engine().maker()
-    with pytest.raises(UnphysicalResultError, match="finite|Å³"):
+    with pytest.raises(UnphysicalResultError, match=r"C 1 and C 7|C 7 and C 1"):
         type(maker).make.original(maker, bad)
+
+
+@pytest.mark.parametrize(
+    ("energy", "scale", "message"), [(math.nan, 1.0, "finite"), (-1.0, 3.1, "Å³"), (-1.0, 0.3, "Å³"), (-1.0, 1.5, None)]
+)
+def test_result_that_cannot_be_right_is_refused(lic6, energy, scale, message):
+    from hts_flows.engines._ase_makers import check_physical
+
+    end = lic6.copy()
+    end.scale_lattice(scale * lic6.volume)
+    if message is None:
+        check_physical(lic6, end, energy)
+    else:
+        with pytest.raises(UnphysicalResultError, match=message):
+            check_physical(lic6, end, energy)
 
 
 def test_missing_package_is_reported_with_what_to_type(monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from hts_flows.engines import engine_from_dict
 from hts_flows.errors import EngineNotAvailableError
@@ -79,7 +79,7 @@ def test_relaxation_of_a_cell_is_done_twice(lic6):
 
 
 def test_hubbard_u_is_for_oxides_when_asked():
-    oxide = Structure.from_spacegroup("Fm-3m", [[4.3, 0, 0], [0, 4.3, 0], [0, 0, 4.3]], ["Fe", "O"], [[0] * 3, [0.5] * 3])
+    oxide = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), ["Fe", "O"], [[0] * 3, [0.5] * 3])
     assert inputs(oxide).incar["LDAU"] is False
     assert 5.3 in inputs(oxide, hubbard_u=True).incar["LDAUU"]
 
@@ -154,7 +154,7 @@ def test_mock_vasp_refuses_other_inputs(mock_vasp, reference, run_job, diamond):
         run_job(chosen.maker().make(diamond))
 
 
-def test_unfinished_run_has_not_converged(reference, diamond):
+def test_unfinished_run_has_not_converged(reference):
     from emmet.core.tasks import TaskDoc
 
     from hts_flows.engines._emmet import parse_task_doc

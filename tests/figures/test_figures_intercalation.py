@@ -1,5 +1,7 @@
 """What figures of intercalation campaigns draw."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -11,13 +13,16 @@ from hts_flows.figures.frames import element_order, prepared
 from hts_flows.figures.intercalation import campaign_figure, energy_bars, energy_heat_map, host_intercalant_map
 
 ALKALI = ["Li", "Na", "K", "Rb", "Cs"]
+# fmt: off
 MANY = [
-    *("Li Na K Rb Cs Be Mg Ca Sr Ba Sc Y La Ti Zr Hf V Nb Ta Cr Mo W Mn Re Fe Ru Os Co Rh Ir Ni Pd Pt").split(),
-    *("Cu Ag Au Zn Cd Hg Al Ga In Tl Sn Pb Sb Bi Yb").split(),
+    "Li", "Na", "K", "Rb", "Cs", "Be", "Mg", "Ca", "Sr", "Ba", "Sc", "Y", "La", "Ti", "Zr", "Hf",
+    "V", "Nb", "Ta", "Cr", "Mo", "W", "Mn", "Re", "Fe", "Ru", "Os", "Co", "Rh", "Ir", "Ni", "Pd",
+    "Pt", "Cu", "Ag", "Au", "Zn", "Cd", "Hg", "Al", "Ga", "In", "Tl", "Sn", "Pb", "Sb", "Bi", "Yb",
 ]
+# fmt: on
 
 
-def results(hosts, intercalants, series=((1 / 6, 1),), failed=(), engine="sevennet", offset=0.0):
+def results(hosts, intercalants, series=((1 / 6, 1),), failed=(), *, engine="sevennet", offset=0.0):
     """Rows of a table of results; energies are distinct and known: -0.5 + 0.1 i + j for intercalant i, series j."""
     rows = []
     for host in hosts:
@@ -117,7 +122,7 @@ def test_of_several_orderings_the_lowest_is_drawn_and_a_failed_one_beside_it_is_
 def test_bars_do_not_overlap_within_a_group_or_between_groups():
     figure = energy_bars(results(["graphite"], ALKALI, [(1 / 8, 1), (1 / 6, 1), (1 / 2, 1)]))
     edges = sorted((patch.get_x(), patch.get_x() + patch.get_width()) for patch in bars(figure.axes[0]))
-    assert all(left[1] <= right[0] + 1e-9 for left, right in zip(edges, edges[1:], strict=False))
+    assert all(left[1] <= right[0] + 1e-9 for left, right in pairwise(edges))
 
 
 def test_one_panel_for_each_host_with_its_own_results():

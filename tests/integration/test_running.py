@@ -151,7 +151,7 @@ def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campa
     assert states(database) == {"done": 6, "failed": 1}
     stored = database.results.find_one({"_id": key})
     assert "7net-broken" in stored["failure"]["message"]
-    assert "Traceback" in stored["failure"]["evidence"]
+    assert "load_checkpoint" in stored["failure"]["evidence"]
     before = launches_by_result(database)
     again = hts("resubmit", "small", "--id", stored["candidate_id"], "--yes")
     assert again.returncode == 0, again.stderr

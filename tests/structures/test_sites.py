@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hts_flows.inventories import Inventories
-from hts_flows.structures.layers import find_layers
+from hts_flows.structures.layers import find_layers, shortest_shift
 from hts_flows.structures.sites import gap_sites
 from hts_flows.structures.stacking import stage_host, symmetry_operations
 
@@ -51,6 +51,4 @@ def test_octahedral_site_of_tis2_lies_on_the_axis_through_titanium():
     titanium = stack.layers[0].positions[stack.layers[0].symbols.index("Ti")]
     point = octahedral.positions[0] @ stack.lattice
     assert point[2] == pytest.approx(stack.middle(0), abs=1e-4)
-    from hts_flows.structures.layers import shortest_shift
-
     assert shortest_shift((point - titanium)[:2], stack.plane) == pytest.approx([0, 0], abs=1e-4)
