@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -75,6 +75,12 @@ def _crystal(spacegroup: str, lattice: LatticeParameters, sites: tuple[Site, ...
     )
 
 
+def crystal(content: dict[str, Any]) -> Structure:
+    """Build the conventional cell from what :meth:`Phase.content` gave, which was checked when it was read."""
+    sites = tuple(Site.model_validate(site) for site in content["sites"])
+    return _crystal(content["spacegroup"], LatticeParameters.model_validate(content["lattice"]), sites).copy()
+
+
 class Phase(BaseModel):
     """A crystal as the literature gives it: space group, cell, asymmetric unit, source."""
 
@@ -123,7 +129,7 @@ class Phase(BaseModel):
             )
         return structure
 
-    def content(self) -> dict:
+    def content(self) -> dict[str, Any]:
         """Give what determines the structure, and nothing else: this is what ids are made from."""
         return self.model_dump(mode="json", include={"spacegroup", "lattice", "sites"}, exclude_none=True)
 

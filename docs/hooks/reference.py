@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,17 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Files of the project's root that are pages of the site too.
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 MARKER = re.compile(r"^<!-- generated: ([a-z-]+)((?: [\w.]+)*) -->$", re.MULTILINE)
-EXTERNAL = re.compile(r"<(?:script|img|iframe)[^>]*\ssrc=\"?https?:|<link[^>]*stylesheet[^>]*https?:|<link[^>]*preconnect")
+EXTERNAL = re.compile(
+    r"<(?:script|img|iframe)[^>]*\ssrc=\"?https?:|<link[^>]*stylesheet[^>]*https?:|<link[^>]*preconnect"
+)
 
-_TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "true or false", "null": "nothing"}
+_TYPES = {
+    "string": "text",
+    "number": "number",
+    "integer": "whole number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
 _FORMATS = {"path": "path", "password": "text (secret)", "date-time": "time"}
 _BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
 
@@ -74,7 +83,7 @@ def fill(markdown: str) -> str:
 
 
 def fields(path: str, *leave_out: str) -> str:
-    """Table of a pydantic model's fields.
+    """Table of what can be written for a pydantic model.
 
     Parameters
     ----------
@@ -86,6 +95,11 @@ def fields(path: str, *leave_out: str) -> str:
     return field_table(load(path), leave_out)
 
 
+def document(path: str, *leave_out: str) -> str:
+    """Table of what is stored of a pydantic model; parameters as for :func:`fields`."""
+    return document_table(load(path), leave_out)
+
+
 def load(path: str) -> type[BaseModel]:
     """Import a model by its full name."""
     module, _, name = path.rpartition(".")
@@ -93,18 +107,33 @@ def load(path: str) -> type[BaseModel]:
     return model
 
 
-def field_table(model: type[BaseModel], leave_out: tuple[str, ...] = (), *, prefix: str = "") -> str:
-    """Table of key, type, default, bounds and meaning; ``prefix`` is put before every key."""
-    schema = model.model_json_schema()
-    rows = []
-    for name, field in model.model_fields.items():
-        if name in leave_out:
-            continue
-        part = schema["properties"].get(name, {})
-        rows.append(
-            (f"`{prefix}{name}`", kind(part), default(field), allowed(part), field.description or _meaning(field))
-        )
+def field_table(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> str:
+    """Table of key, type, default, bounds and meaning, for what people write."""
+    rows = [
+        (f"`{name}`", kind(part), default(field), allowed(part), _meaning(field))
+        for name, field, part in _parts(model, leave_out)
+    ]
     return table(("key", "type", "default", "allowed", "meaning"), rows)
+
+
+def document_table(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> str:
+    """Table of field, type and meaning, for what is read."""
+    rows = [
+        (f"`{name}`", ", ".join(filter(None, (kind(part), allowed(part)))) + _may_be_missing(part), _meaning(field))
+        for name, field, part in _parts(model, leave_out)
+    ]
+    return table(("field", "type", "meaning"), rows)
+
+
+def _parts(model: type[BaseModel], leave_out: tuple[str, ...]) -> Iterator[tuple[str, FieldInfo, dict[str, Any]]]:
+    schema = model.model_json_schema()
+    for name, field in model.model_fields.items():
+        if name not in leave_out:
+            yield name, field, schema["properties"].get(name, {})
+
+
+def _may_be_missing(part: dict[str, Any]) -> str:
+    return "; or nothing" if {"type": "null"} in part.get("anyOf", []) else ""
 
 
 def kind(part: dict[str, Any]) -> str:
@@ -112,8 +141,10 @@ def kind(part: dict[str, Any]) -> str:
     if "$ref" in part:
         return part["$ref"].rpartition("/")[2]
     if options := part.get("anyOf") or part.get("allOf"):
-        return " or ".join(dict.fromkeys(kind(option) for option in options if option.get("type") != "null"))
-    if "const" in part or "enum" in part:
+        named = [kind(option) for option in options if not _choices(option) and option.get("type") != "null"]
+        named += [choice for option in options for choice in _choices(option)]
+        return " or ".join(dict.fromkeys(named))
+    if _choices(part):
         return "one of"
     if part.get("type") == "array":
         return f"list of {kind(part['items'])}" if "items" in part else "list"
@@ -122,11 +153,14 @@ def kind(part: dict[str, Any]) -> str:
     return _FORMATS.get(part.get("format", ""), _TYPES.get(part.get("type", ""), "structure"))
 
 
+def _choices(part: dict[str, Any]) -> list[str]:
+    return [f"`{_yaml(value)}`" for value in part.get("enum", [part["const"]] if "const" in part else [])]
+
+
 def allowed(part: dict[str, Any]) -> str:
     """Bounds and choices of a value, those of list entries included."""
-    found: list[str] = []
+    found = _choices(part)
     for option in [part, *part.get("anyOf", []), *part.get("allOf", [])]:
-        found += [f"`{_yaml(value)}`" for value in option.get("enum", [option["const"]] if "const" in option else [])]
         found += [f"{sign} {option[name]:g}" for name, sign in _BOUNDS.items() if name in option]
         if "pattern" in option:
             found.append(f"`{option['pattern']}`")
@@ -143,7 +177,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     if field.default is not PydanticUndefined:
-        return "" if field.default is None else f"`{_yaml(field.default)}`"
+        return "" if field.default in (None, "") else f"`{_yaml(field.default)}`"
     factory = field.default_factory
     if factory in (list, dict):
         return "`[]`" if factory is list else "`{}`"
@@ -153,9 +187,11 @@ def default(field: FieldInfo) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    """First line of the docstring of the model that a field holds."""
+    """Description of a field, else the first line of the docstring of the model it holds."""
     from typing import get_args
 
+    if field.description:
+        return field.description
     for item in (field.annotation, *get_args(field.annotation)):
         if inspect.isclass(item) and issubclass(item, BaseModel):
             return (inspect.getdoc(item) or "").partition("\n")[0]
@@ -226,9 +262,9 @@ def property_documents() -> str:
 
     parts = []
     for name in domain_names():
-        document = get_domain(name).properties
-        if document is not None:
-            parts.append(f"### {name}\n\n{_first(document)}\n\n{field_table(document)}")
+        properties = get_domain(name).properties
+        if properties is not None:
+            parts.append(f"### {name}\n\n{_first(properties)}\n\n{document_table(properties)}")
     return "\n\n".join(parts)
 
 
@@ -295,22 +331,24 @@ def _command(path: tuple[str, ...], command: Any) -> str:
     usage = " ".join([*path, *(["[OPTIONS]"] if options else []), *words])
     rows = [_parameter(param) for param in [*arguments, *options]]
     parts = [f"## {' '.join(path)}", command.help or "", f"```text\n{usage}\n```"]
-    parts += [table(("parameter", "type", "default", "meaning"), rows)] if rows else []
+    parts += [table(("parameter", "default", "meaning"), rows)] if rows else []
     parts += [f"Example: `{command.epilog.removeprefix('Example: ')}`"] if command.epilog else []
     return "\n\n".join(parts)
 
 
-def _parameter(param: Any) -> tuple[str, str, str, str]:
+def _parameter(param: Any) -> tuple[str, str, str]:
     name = param.name.upper() if param.param_type_name == "argument" else " ".join(param.opts)
-    choices = getattr(param.type, "choices", None)
-    shown = ", ".join(str(getattr(choice, "value", choice)) for choice in choices) if choices else param.type.name
+    choices = [member.value for member in type(param.default)] if isinstance(param.default, Enum) else []
+    notes = [f"One of {', '.join(f'`{choice}`' for choice in choices)}."] if choices else []
+    notes += ["Required."] if param.required and param.param_type_name == "option" else []
     value = getattr(param.default, "value", param.default)
-    empty = value is None or value is False or value == () or "UNSET" in repr(value).upper()
-    return f"`{name}`", "flag" if getattr(param, "is_flag", False) else shown, "" if empty else f"`{value}`", param.help or ""
+    shown = f"`{value}`" if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    return f"`{name}`", shown, " ".join([param.help or "", *notes])
 
 
 PARTS: dict[str, Callable[..., str]] = {
     "fields": fields,
+    "document": document,
     "engines": engines,
     "candidate-spaces": candidate_spaces,
     "property-documents": property_documents,

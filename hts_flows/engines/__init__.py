@@ -42,5 +42,13 @@ def engine_class(name: str) -> type[Engine]:
 
 
 def engine_from_dict(settings: dict[str, Any]) -> Engine:
-    """Make an engine from stored settings."""
+    """Make an engine from stored settings.
+
+    Raises
+    ------
+    InputError
+        The key "engine" is missing or names no engine.
+    """
+    if "engine" not in settings:
+        raise InputError(f"engine settings without the key 'engine'; {nearest('', engine_names())}")
     return engine_class(settings["engine"]).model_validate(settings)

@@ -45,5 +45,5 @@ class CHGNet(PotentialEngine):
         )
 
     def estimate_seconds(self, n_atoms: int) -> float:
-        """Estimate from what was measured: 0.0045 s an atom and force call on one core, 10–20 calls a relaxation."""
-        return 0.5 + 0.0045 * n_atoms * (1 if self.task == "static" else 10 + n_atoms / 4)
+        """Estimate from what was measured: 0.012 s an atom and force call on one core, 7–15 calls a relaxation."""
+        return 0.5 + 0.012 * n_atoms * (1 if self.task == "static" else 5 + n_atoms / 2)

@@ -50,6 +50,6 @@ class SevenNet(PotentialEngine):
         )
 
     def estimate_seconds(self, n_atoms: int) -> float:
-        """Estimate from what was measured: 0.014 s an atom and force call on one core, 10–20 calls a relaxation."""
-        call = (0.014 if self.model == "7net-0" else 0.035) * n_atoms
-        return 0.5 + call * (1 if self.task == "static" else 10 + n_atoms / 4)
+        """Estimate from what was measured: 0.013 s an atom and force call on one core, 5–13 calls a relaxation."""
+        call = (0.013 if self.model == "7net-0" else 0.035) * n_atoms
+        return 0.5 + call * (1 if self.task == "static" else 5 + n_atoms / 2)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The first shell ends within this multiple of the nearest distance.
 SHELL_LIMIT = 1.6
+#: A step between sorted distances is clear when it is at least this share of the largest one.
+CLEAR_STEP = 0.9
 #: How much farther than that the next atoms are looked for.
 _MARGIN = 1.4
 _FIRST_RADIUS = 5.0
@@ -56,8 +58,9 @@ def coordination(
 ) -> Coordination:
     """Find the first shell of an intercalant and name its shape.
 
-    The shell ends at the largest relative step in the sorted distances; the shape follows from how many atoms lie in
-    the layer on either side, and how far the two polygons are twisted against each other about the normal.
+    The shell ends at the first clear relative step in the sorted distances, one about as large as any. The shape
+    follows from how many atoms lie in the layer on either side, and how far the two polygons are twisted against each
+    other about the normal.
 
     Parameters
     ----------
@@ -75,7 +78,7 @@ def coordination(
     distances = np.linalg.norm(vectors, axis=1)
     inside = int((distances <= SHELL_LIMIT * distances[0]).sum())
     steps = np.round(distances[1 : inside + 1] / distances[:inside], 6)
-    number = int(np.argmax(steps)) + 1
+    number = int(np.argmax(steps - 1 >= CLEAR_STEP * (steps.max() - 1))) + 1
     return Coordination(number, f"{number}-fold" if normal is None else _geometry(vectors[:number], normal))
 
 

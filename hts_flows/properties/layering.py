@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hts_flows.structures.layers import NotLayeredError, covalent_radius, find_layers
-from hts_flows.structures.layers import _components as connected_components
+from hts_flows.structures.layers import NotLayeredError, connected_components, covalent_radius, find_layers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-    from hts_flows.structures.layers import _Component as Component
+    from hts_flows.structures.layers import Component
 
 #: A host bond counts as broken when it is longer than this multiple of the longest of its kind in the host.
 STRETCH = 1.15

@@ -100,12 +100,12 @@ class Database:
     def job_store(self) -> JobStore:
         """JobStore, jobflow's view of the database: outputs, with large data in GridFS."""
         from jobflow import JobStore
-        from maggma.stores.gridfs import GridFSURIStore
-        from maggma.stores.mongolike import MongoURIStore
+        from maggma.stores.gridfs import GridFSStore
+        from maggma.stores.mongolike import MongoStore
 
         store = JobStore(
-            MongoURIStore(self.uri, "outputs", database=self.mongo.name),
-            additional_stores={"data": GridFSURIStore(self.uri, BLOBS, database=self.mongo.name)},
+            MongoStore.from_uri(self.uri, "outputs", database=self.mongo.name),
+            additional_stores={"data": GridFSStore.from_uri(self.uri, BLOBS, database=self.mongo.name)},
         )
         store.connect()
         return store

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hts_flows.candidates import Candidate
+from hts_flows.inventories import crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -27,20 +28,6 @@ def is_molecule(candidate: Candidate) -> bool:
     return bool(candidate.inputs.get("molecule"))
 
 
-def structure_of(content: dict[str, Any]) -> Structure:
-    """Conventional cell from a phase's content; its formula was checked when the inventory was read."""
-    from pymatgen.core import Lattice, Structure
-
-    from hts_flows.inventories import LatticeParameters
-
-    cell = LatticeParameters.model_validate(content["lattice"])
-    lattice = Lattice.from_parameters(cell.a, cell.b or cell.a, cell.c or cell.a, cell.alpha, cell.beta, cell.gamma)
-    elements = [site["element"] for site in content["sites"]]
-    return Structure.from_spacegroup(
-        content["spacegroup"], lattice, elements, [site["xyz"] for site in content["sites"]]
-    )
-
-
 def build(candidate: Candidate) -> Structure:
     """Build a phase's structure from the candidate's inputs alone.
 
@@ -51,7 +38,7 @@ def build(candidate: Candidate) -> Structure:
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    structure = structure_of(candidate.inputs)
+    structure = crystal(candidate.inputs)
     primitive = SpacegroupAnalyzer(structure).find_primitive()
     if primitive is not None and len(primitive) < len(structure):
         structure = primitive

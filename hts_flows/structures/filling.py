@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hts_flows.structures.bulk import structure_of
+from hts_flows.inventories import crystal
 from hts_flows.structures.layers import LayeredCrystal, find_layers
 from hts_flows.structures.orderings import MAX_PATTERNS, Ordering, SiteMap, count_patterns, ranked_orderings
 from hts_flows.structures.sites import GapSite, gap_sites
@@ -89,7 +89,7 @@ def _site_map(operation: Operation, positions: NDArray[np.float64]) -> SiteMap |
 @lru_cache(maxsize=512)
 def host_layers(content: str) -> LayeredCrystal:
     """Layers of a host, from the JSON text of its content."""
-    return find_layers(structure_of(json.loads(content)))
+    return find_layers(crystal(json.loads(content)))
 
 
 @lru_cache(maxsize=2048)

@@ -256,7 +256,7 @@ def find_layers(structure: Structure, guests: Sequence[int] | str = ()) -> Layer
 
 
 @dataclass(frozen=True, eq=False)
-class _Component:
+class Component:
     """A bonded component: its atoms, the cell each lies in, and the lattice plane it is periodic in."""
 
     atoms: NDArray[np.int_]
@@ -284,7 +284,7 @@ def _symbols(numbers: NDArray[np.int_]) -> list[str]:
     return [chemical_symbols[number] for number in numbers]
 
 
-def _layers_at_best_tolerance(lattice: Any, fractional: Any, numbers: Any) -> tuple[float, list[_Component]]:
+def _layers_at_best_tolerance(lattice: Any, fractional: Any, numbers: Any) -> tuple[float, list[Component]]:
     """Try all tolerances; take the middle of the longest run of those at which every component is a layer."""
     from pymatgen.core import Lattice, Structure
 
@@ -293,11 +293,11 @@ def _layers_at_best_tolerance(lattice: Any, fractional: Any, numbers: Any) -> tu
     crystal = Structure(Lattice(lattice), symbols, fractional)
     first, second, images, distances = crystal.get_neighbor_list(2 * radii.max() * BOND_TOLERANCES[-1])
     ratios = distances / (radii[first] + radii[second])
-    runs: list[list[tuple[float, list[_Component]]]] = [[]]
+    runs: list[list[tuple[float, list[Component]]]] = [[]]
     seen: dict[int, str] = {}
     for tolerance in BOND_TOLERANCES:
         bonded = ratios < tolerance
-        components = _components(len(symbols), first[bonded], second[bonded], images[bonded].astype(int))
+        components = connected_components(len(symbols), first[bonded], second[bonded], images[bonded].astype(int))
         if {(part.dimension, part.miller) for part in components} == {(_IN_PLANE, components[0].miller)}:
             runs[-1].append((tolerance, components))
         else:
@@ -312,7 +312,7 @@ def _layers_at_best_tolerance(lattice: Any, fractional: Any, numbers: Any) -> tu
     return best[(len(best) - 1) // 2]
 
 
-def _components(number: int, first: Any, second: Any, images: Any) -> list[_Component]:
+def connected_components(number: int, first: Any, second: Any, images: Any) -> list[Component]:
     """Connected components of the periodic bond graph, each with the rank of its translations."""
     neighbours: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in range(number)]
     for one, two, image in zip(first.tolist(), second.tolist(), images.tolist(), strict=True):
@@ -335,7 +335,7 @@ def _components(number: int, first: Any, second: Any, images: Any) -> list[_Comp
                     cycles.add(tuple(x - y for x, y in zip(there, cell_of[other], strict=True)))
         dimension, miller = _rank(sorted(cycles))
         offsets = np.array([cell_of[atom] for atom in atoms])
-        components.append(_Component(np.array(atoms), offsets, dimension, miller))
+        components.append(Component(np.array(atoms), offsets, dimension, miller))
     return components
 
 

@@ -22,10 +22,10 @@ def engine(*, layered=True, **settings):
 @pytest.fixture(scope="module")
 def cp2k_library(tmp_path_factory):
     """Basis sets and potentials as pymatgen reads them."""
-    if not (DEBIAN / "BASIS_MOLOPT").is_file():
+    if not (DEBIAN / "BASIS_MOLOPT_UZH").is_file():
         pytest.skip("CP2K's basis sets are not installed: apt-get install cp2k-data")
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("cp2k") / "library"
-    for name in ("BASIS_MOLOPT", "BASIS_ADMM", "POTENTIAL"):
+    for name in ("BASIS_MOLOPT_UZH", "BASIS_ADMM", "POTENTIAL"):
         (source / name).write_bytes((DEBIAN / name).read_bytes())
     pmg = Path(sys.executable).with_name("pmg")
     subprocess.run([pmg, "config", "--cp2k", source, folder], check=True, capture_output=True)

@@ -134,6 +134,11 @@ def test_unknown_engine_names_the_nearest():
         engine_class("sevenet")
 
 
+def test_settings_without_an_engine_list_the_engines():
+    with pytest.raises(InputError, match=r"allowed: .*sevennet"):
+        engine_from_dict({"task": "static"})
+
+
 def test_importing_the_engines_loads_nothing_heavy():
     code = (
         "import sys, hts_flows.engines as e; [e.engine_class(n) for n in e.engine_names()];"
