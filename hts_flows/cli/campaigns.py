@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
+from rich.markup import escape
 
 from hts_flows.cli.output import console, duration, print_json
 from hts_flows.errors import EngineNotAvailableError
@@ -146,7 +147,7 @@ def run(
     campaign, settings, database = _prepare(file, update=update, check_engines=True)
     if workers:
         settings = settings.model_copy(update={"workers": workers})
-    console.print(f"[bold]{campaign.name}[/] on {database.address}", soft_wrap=True)
+    console.print(f"[bold]{campaign.name}[/] on {database.address}")
     outcome = Advance()
     try:
         with _Watch() as watch:
@@ -193,7 +194,7 @@ class _Watch:
             self.bar.update(self.task, total=total, completed=settled, description=text)
         elif settled != self.last[0] and time.monotonic() - self.last[1] > 5:  # noqa: PLR2004
             self.last = (settled, time.monotonic())
-            console.print(f"  {text}", soft_wrap=True)
+            console.print(f"  {text}")
 
 
 def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
@@ -203,9 +204,9 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
     print_results(database, campaign.name)
     for engine, reason in outcome.skipped.items():
         first, _, hint = reason.partition("\n")
-        console.print(f"[yellow]skipped[/] {engine}: {first}")
+        console.print(f"[yellow]skipped[/] {engine}: {escape(first)}")
         if hint:
-            console.print(f"  {hint.strip()}")
+            console.print(f"  {escape(hint.strip())}")
         console.print(f"  then type the same command again: only {engine} is computed")
     counts = count_states(database, campaign.name)
     total = sum(counts.values())

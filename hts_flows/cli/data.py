@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from hts_flows.cli.output import console, print_json, table, without_nan
 from hts_flows.errors import InputError
@@ -205,14 +206,15 @@ def print_failures(database: Database, name: str) -> int:
         first = members[0].failure
         if first is None:
             continue
-        console.print(f"[bold red]{count} × {cause}[/]: {first.remedy}", soft_wrap=True)
+        console.print(f"[bold red]{count} × {cause}[/]: {escape(first.remedy)}")
         for result in members[:10]:
             message = result.failure.message if result.failure else ""
-            console.print(f"  {result.candidate_id}  {result.label} ({result.engine}): {message}", soft_wrap=True)
+            line = f"  {result.candidate_id}  {result.label} ({result.engine}): {message}"
+            console.print(line, markup=False)
         if count > 10:  # noqa: PLR2004
             console.print(f"  … and {count - 10} more; all with --json")
         retry = "" if first.retryable else " --set NAME=VALUE"
-        console.print(f"  next: hts resubmit {name} --cause {cause}{retry}", soft_wrap=True)
+        console.print(f"  next: hts resubmit {name} --cause {cause}{retry}")
     return len(found)
 
 

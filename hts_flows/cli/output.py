@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 #: Without a terminal nothing needs to fit: tables are as wide as their content.
 _WIDE = 400
-console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
+console = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE
+)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SECONDS_IN_MINUTE, SECONDS_IN_HOUR = 60, 3600

@@ -117,10 +117,10 @@ class GpawMaker(CheckedRelaxMaker):
         return GpawTaskDoc(**fields | {"ase_calculator_name": "GPAW"})
 
     def run_ase(self, mol_or_struct: Structure | Molecule, prev_dir: str | Path | None = None) -> AseResult:
-        """Compute without jobflow; once more without symmetry when the relaxation breaks it."""
+        """Compute without jobflow; once more without symmetry when a relaxation breaks it or GPAW cannot analyse it."""
         del prev_dir
         from gpaw import ConvergenceError
-        from gpaw.new.symmetry import SymmetryBrokenError
+        from gpaw.new.symmetry import SymmetryAnalysisBug, SymmetryBrokenError
 
         if not isinstance(mol_or_struct, Structure):
             raise TypeError(f"expected a periodic Structure, found {type(mol_or_struct).__name__}")
@@ -129,7 +129,7 @@ class GpawMaker(CheckedRelaxMaker):
         try:
             try:
                 return checked_relaxation(self, mol_or_struct)
-            except SymmetryBrokenError:
+            except (SymmetryAnalysisBug, SymmetryBrokenError):
                 self._calculator = self.build_calculator(mol_or_struct, symmetry=False)
                 return checked_relaxation(self, mol_or_struct)
         except ConvergenceError as error:
