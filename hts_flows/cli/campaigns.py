@@ -214,7 +214,9 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
     if counts["failed"]:
         print_failures(database, campaign.name)
     name = campaign.name
-    console.print(f"next: hts results {name} --plot {name}.png, or --format csv, or --where 'intercalation_energy < 0'")
+    numbers = [column.name for column in campaign.domain.columns if column.format]
+    where = f", or --where '{numbers[0]} < 0'" if numbers else ""
+    console.print(f"next: hts results {name} --plot {name}.png, or --format csv{where}")
     if counts["failed"] or not outcome.finished:
         raise typer.Exit(1)
 

@@ -194,6 +194,7 @@ def print_results(database: Database, name: str, *, found: list[Result] | None =
 
 def print_failures(database: Database, name: str) -> int:
     """Print a campaign's failures by cause, with what to do; gives their number."""
+    from hts_flows.launch.failures import FailureCause
     from hts_flows.stores.results import Result
 
     found = [
@@ -213,6 +214,8 @@ def print_failures(database: Database, name: str) -> int:
             console.print(line, markup=False)
         if count > 10:  # noqa: PLR2004
             console.print(f"  … and {count - 10} more; all with --json")
+        if cause == FailureCause.REFERENCE_FAILED:
+            continue
         retry = "" if first.retryable else " --set NAME=VALUE"
         console.print(f"  next: hts resubmit {name} --cause {cause}{retry}")
     return len(found)

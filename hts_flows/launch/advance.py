@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hts_flows.errors import EngineNotAvailableError
+from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.recording import raw_output, record_failure, record_result
 from hts_flows.launch.submission import Wanted, complete_orphans, submit_level, wanted_at_first_level
 from hts_flows.stores.campaigns import (
@@ -177,10 +178,13 @@ def settle(database: Database, name: str, level: Level) -> int:
         )
         if active:
             continue
-        output = raw_output(database, queued[key]) if workflow["state"] == "COMPLETED" else None
-        if output is None:
-            record_failure(database, key)
-        else:
+        output = raw_output(database, queued[key])
+        lost_by_store = workflow["state"] == "COMPLETED" or (
+            diagnose_workflow(database, key).cause == FailureCause.STORE_UNAVAILABLE
+        )
+        if output is not None and lost_by_store:
             record_result(database, key, output)
+        else:
+            record_failure(database, key)
         settled += 1
     return settled

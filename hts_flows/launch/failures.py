@@ -29,6 +29,7 @@ class FailureCause(StrEnum):
     BAD_INPUT = "bad_input"
     MISSING_EXECUTABLE = "missing_executable"
     STORE_UNAVAILABLE = "store_unavailable"
+    REFERENCE_FAILED = "reference_failed"
     UNKNOWN = "unknown"
 
 
@@ -54,6 +55,9 @@ REMEDIES: dict[FailureCause, Remedy] = {
     FailureCause.BAD_INPUT: Remedy("correct the settings (--set NAME=VALUE) or the structure", retryable=False),
     FailureCause.MISSING_EXECUTABLE: Remedy("install the engine where the workers run, then resubmit", retryable=True),
     FailureCause.STORE_UNAVAILABLE: Remedy("start MongoDB again, then resubmit as it is", retryable=True),
+    FailureCause.REFERENCE_FAILED: Remedy(
+        "resubmit the reference; this result is then completed without running again", retryable=False
+    ),
     FailureCause.UNKNOWN: Remedy("read the evidence; resubmit as it is if it looks like an accident", retryable=True),
 }
 

@@ -135,11 +135,9 @@ def derive_properties(database: Database, result: Result) -> None:
             return
         if document["state"] == "failed":
             cause = failure(
-                FailureCause.BAD_INPUT,
-                f"its reference {role} ({document['label']}) failed with the same engine",
-                f"see 'hts failures' for {candidate_id}",
+                FailureCause.REFERENCE_FAILED,
+                f"its reference {role}, {candidate_id} ({document['label']}), failed with the same engine",
             )
-            cause.remedy = f"resubmit the reference {candidate_id}; this result is then completed without running again"
             _set_derived(database, result, None, cause)
             return
         references[role] = Calculation.model_validate(document["calculation"])

@@ -88,8 +88,7 @@ def plan_resubmission(
 
 def waits_for_reference(result: Result) -> bool:
     """Tell whether only a reference is missing: the candidate itself was computed and needs no second run."""
-    calculation = result.calculation or {}
-    return result.role == "candidate" and bool(calculation.get("converged")) and bool(result.references)
+    return result.failure is not None and result.failure.cause == FailureCause.REFERENCE_FAILED
 
 
 def _edited(result: Result, edits: dict[str, str]) -> Engine:

@@ -84,9 +84,9 @@ def wait_for(condition, seconds=120):
     pytest.fail("what was waited for did not happen")
 
 
-def break_one(database, formula):
-    """Make one queued candidate's calculation fail, as a damaged input would."""
-    result = database.results.find_one({"formula": formula, "role": "candidate"})
+def break_one(database, **which):
+    """Make one queued calculation fail, as a damaged input would."""
+    result = database.results.find_one(which)
     firework = database.mongo["fireworks"].find_one({"spec.hts.result": result["_id"], "state": "READY"})
     bound = firework["spec"]["_tasks"][0]["job"]["function"]["@bound"]
     assert bound["model"] == "7net-0"
@@ -143,7 +143,7 @@ def test_the_best_go_up_the_ladder_with_their_references_and_start_from_the_step
 def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campaign, hts, database):
     campaign()
     assert hts("submit", "small.yaml").returncode == 0
-    key = break_one(database, "KC8")
+    key = break_one(database, formula="KC8")
     failed = hts("run", "small.yaml")
     assert failed.returncode == 1
     assert "bad_input" in failed.stdout
@@ -163,6 +163,30 @@ def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campa
     assert [attempt["failure"]["cause"] for attempt in mended["attempts"]] == ["bad_input"]
     assert mended["properties"]["intercalation_energy"] < 0
     assert database.audit.find_one({})["results"] == [key]
+
+
+def test_a_failed_reference_is_told_and_its_resubmission_completes_what_waited_without_running_it(
+    campaign, hts, database
+):
+    campaign("Li")
+    assert hts("submit", "small.yaml").returncode == 0
+    reference = break_one(database, label="Lithium, bcc")
+    failed = hts("run", "small.yaml")
+    assert failed.returncode == 1
+    causes = Counter(document["failure"]["cause"] for document in database.results.find({"state": "failed"}))
+    assert causes == {"bad_input": 1, "reference_failed": 2}
+    waiting = database.results.find_one({"formula": "LiC6"})
+    assert waiting["calculation"]["energy"] < 0
+    assert "Lithium, bcc" in waiting["failure"]["message"]
+    before = launches_by_result(database)
+    plan = hts("resubmit", "small", "--yes")
+    assert "Lithium, bcc" in plan.stdout
+    assert "LiC6" not in plan.stdout
+    assert hts("run", "small.yaml").returncode == 0
+    after = launches_by_result(database)
+    assert {name for name in after if after[name] != before[name]} == {reference}
+    assert states(database) == {"done": 4}
+    assert database.results.find_one({"formula": "LiC6"})["properties"]["intercalation_energy"] < 0.5
 
 
 def test_after_kill_9_the_same_command_goes_on_and_recomputes_nothing_that_was_finished(
