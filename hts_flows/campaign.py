@@ -15,6 +15,9 @@ from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
 from hts_flows.inventories import Inventories
 
+#: How many parts of a place name a section that is validated by itself: candidates, or one row of calculate.
+SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2}
+
 
 class Problem(NamedTuple):
     """One thing wrong in a campaign."""
@@ -126,8 +129,13 @@ class Campaign(BaseModel):
         try:
             campaign = cls.model_validate(prepared)
         except ValidationError as error:
-            known = {problem.path[: len(found["loc"])] for problem in problems for found in error.errors()}
-            problems += [found for found in _problems(error, cls, ()) if found.path not in known]
+            # A section that was found wrong above is not told a second time, in vaguer words.
+            told = {problem.path[: SECTION_DEPTH[problem.path[0]]] for problem in problems}
+            problems += [
+                found
+                for found in _problems(error, cls, ())
+                if not any(found.path[: len(section)] == section for section in told)
+            ]
             campaign = None
         if campaign is not None and not problems:
             problems += campaign._check_ladder()  # noqa: SLF001 (own method)

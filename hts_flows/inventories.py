@@ -92,7 +92,7 @@ class Phase(BaseModel):
     spacegroup: str = Field(
         description="Hermann–Mauguin symbol in pymatgen's spelling, e.g. P6_3/mmc; ':2' after it for origin choice 2"
     )
-    lattice: LatticeParameters
+    lattice: LatticeParameters = Field(description="Conventional cell")
     sites: tuple[Site, ...] = Field(min_length=1, description="Asymmetric unit")
     source: str = Field(min_length=8, description="Where the numbers are from")
 

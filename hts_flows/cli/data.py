@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 CampaignName = Annotated[str, typer.Argument(help="Name of the campaign, as 'hts status' lists it.")]
 
 
+#: What a resubmission for a cause usually changes.
+RESUBMIT_WITH = {"ionic_not_converged": " --set steps=1000", "scf_not_converged": " --set scf_steps=400"}
+
+
 class Format(StrEnum):
     """How results are written."""
 
@@ -216,8 +220,7 @@ def print_failures(database: Database, name: str) -> int:
             console.print(f"  … and {count - 10} more; all with --json")
         if cause == FailureCause.REFERENCE_FAILED:
             continue
-        retry = "" if first.retryable else " --set NAME=VALUE"
-        console.print(f"  next: hts resubmit {name} --cause {cause}{retry}")
+        console.print(f"  next: hts resubmit {name} --cause {cause}{RESUBMIT_WITH.get(cause, '')}")
     return len(found)
 
 

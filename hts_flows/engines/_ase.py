@@ -18,6 +18,7 @@ class AseEngine(Engine):
     """An engine whose forces come from an ASE calculator and whose relaxation is ASE's."""
 
     not_hashed: ClassVar[frozenset[str]] = frozenset({"store_trajectory"})
+    adjustable: ClassVar[frozenset[str]] = frozenset({"steps", "optimizer"})
 
     fmax: float = Field(default=0.02, gt=0, le=1, description="A relaxation stops when every force is below this, eV/Å")
     steps: int = Field(default=300, ge=2, le=100_000, description="Most steps of a relaxation; reached = not converged")

@@ -78,6 +78,8 @@ class Engine(BaseModel, ABC):
     install_hint: ClassVar[str] = ""
     #: Fields that do not change the numbers (where it runs, how much is stored), left out of the hash.
     not_hashed: ClassVar[frozenset[str]] = frozenset()
+    #: Fields that say how the result is reached, not what it is: a resubmission may change these, and no others.
+    adjustable: ClassVar[frozenset[str]] = frozenset({"steps"})
 
     engine: str = Field(description="Name of the engine")
     task: Literal["relax", "static"] = Field(

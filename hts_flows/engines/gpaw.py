@@ -34,6 +34,8 @@ class Gpaw(AseEngine):
         "apt-get install libxc-dev libopenblas-dev g++, then: CC=g++ pip install 'hts-flows[gpaw]' (builds 2–3 min)"
     )
 
+    adjustable: ClassVar[frozenset[str]] = frozenset({"steps", "optimizer", "scf_steps", "symmetry"})
+
     engine: Literal["gpaw"] = Field(default="gpaw", description="Name of the engine")
     xc: Literal["auto", "PBE", "PBE-D3BJ", "vdW-DF", "vdW-DF2", "optB88-vdW", "BEEF-vdW"] = Field(
         default="auto", description="Functional; auto = optB88-vdW for layered systems, PBE for others"

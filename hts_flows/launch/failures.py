@@ -47,12 +47,17 @@ REMEDIES: dict[FailureCause, Remedy] = {
     FailureCause.NODE_FAILURE: Remedy("resubmit as it is", retryable=True),
     FailureCause.CANCELLED: Remedy("resubmit if it was cancelled by mistake", retryable=True),
     FailureCause.LOST: Remedy("its worker died several times: look at memory, then resubmit", retryable=True),
-    FailureCause.SCF_NOT_CONVERGED: Remedy("resubmit with more smearing or more SCF steps", retryable=False),
+    FailureCause.SCF_NOT_CONVERGED: Remedy(
+        "resubmit with more SCF steps (--set scf_steps=400 with gpaw); else more smearing in the campaign file",
+        retryable=False,
+    ),
     FailureCause.IONIC_NOT_CONVERGED: Remedy("resubmit with more steps (--set steps=1000)", retryable=False),
     FailureCause.UNPHYSICAL_RESULT: Remedy(
         "look at the starting structure; another engine may hold it", retryable=False
     ),
-    FailureCause.BAD_INPUT: Remedy("correct the settings (--set NAME=VALUE) or the structure", retryable=False),
+    FailureCause.BAD_INPUT: Remedy(
+        "read the message: correct the campaign file or what it names, then resubmit", retryable=False
+    ),
     FailureCause.MISSING_EXECUTABLE: Remedy("install the engine where the workers run, then resubmit", retryable=True),
     FailureCause.STORE_UNAVAILABLE: Remedy("start MongoDB again, then resubmit as it is", retryable=True),
     FailureCause.REFERENCE_FAILED: Remedy(

@@ -93,10 +93,16 @@ def waits_for_reference(result: Result) -> bool:
 
 def _edited(result: Result, edits: dict[str, str]) -> Engine:
     kind = engine_class(result.settings["engine"])
+    adjustable = (kind.adjustable | kind.not_hashed) & set(kind.model_fields)
     for name in edits:
-        if name not in kind.model_fields or name == "engine":
-            names = [field for field in kind.model_fields if field != "engine"]
-            raise InputError(f"--set {name}: {result.engine} has no such setting; {nearest(name, names)}")
+        if name in set(kind.model_fields) - adjustable:
+            raise InputError(
+                f"--set {name}: changes what {result.engine} computes, so the result could not be compared with its "
+                f"references; may be changed: {', '.join(sorted(adjustable))}",
+                "to compute with other settings change the campaign file, and run it with another name or --update",
+            )
+        if name not in kind.model_fields:
+            raise InputError(f"--set {name}: {result.engine} has no such setting; {nearest(name, adjustable)}")
     import yaml
 
     values = {name: yaml.safe_load(text) for name, text in edits.items()}

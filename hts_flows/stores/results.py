@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 RESULT_INDEXES = [
     # Counting a campaign's states, and listing its results of one engine.
     IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("state", ASCENDING)]),
-    IndexModel([("campaigns", ASCENDING), ("engine", ASCENDING), ("properties.intercalation_energy", ASCENDING)]),
     IndexModel([("candidate_id", ASCENDING)]),
     # Results that wait for a reference which was just recorded.
     IndexModel([("reference_results", ASCENDING)]),
@@ -48,12 +47,12 @@ class Attempt(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: State
-    failure: Failure | None = None
-    job_uuids: list[str] = Field(default_factory=list)
-    fw_ids: list[int] = Field(default_factory=list)
+    state: State = Field(description="How it ended")
+    failure: Failure | None = Field(default=None, description="Why it failed")
+    job_uuids: list[str] = Field(default_factory=list, description="jobflow jobs, their outputs are in the JobStore")
+    fw_ids: list[int] = Field(default_factory=list, description="FireWorks ids; their launches stay readable")
     folder: str | None = Field(default=None, description="Folder it ran in, host:path")
-    finished_at: datetime | None = None
+    finished_at: datetime | None = Field(default=None, description="When it ended (UTC)")
     settings: dict[str, Any] = Field(default_factory=dict, description="Engine settings it ran with")
 
 
@@ -67,8 +66,8 @@ class Provenance(BaseModel):
     folder: str | None = Field(default=None, description="Folder the engine ran in, host:path")
     versions: dict[str, str] = Field(default_factory=dict, description="Engine and package versions that ran")
     structure: dict[str, Any] = Field(default_factory=dict, description="How the starting structure was built")
-    created_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: datetime | None = Field(default=None, description="When it was first asked for (UTC)")
+    finished_at: datetime | None = Field(default=None, description="When it was recorded (UTC)")
 
 
 class Result(BaseModel):
@@ -77,23 +76,25 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     schema_version: int = Field(default=SCHEMA_VERSION, description="Version of this document's layout")
-    candidate_id: str
-    candidate: Candidate
+    candidate_id: str = Field(description="Hash of everything that determines the starting structure")
+    candidate: Candidate = Field(description="The inputs it is built from")
     label: str = Field(description="Name for people")
     formula: str = Field(description="Reduced formula")
-    role: Literal["candidate", "reference"] = "candidate"
-    engine: str
+    role: Literal["candidate", "reference"] = Field(
+        default="candidate", description="Asked for by a campaign, or needed for its energies"
+    )
+    engine: str = Field(description="Name of the engine")
     settings: dict[str, Any] = Field(description="Every setting of the engine")
     settings_hash: str = Field(description="Hash of the settings and of the steps below on the ladder")
     previous_hash: str | None = Field(default=None, description="settings_hash of the step below")
-    state: State = "queued"
-    campaigns: list[str] = Field(default_factory=list)
+    state: State = Field(default="queued", description="queued, done or failed")
+    campaigns: list[str] = Field(default_factory=list, description="Campaigns that share it")
     facets: dict[str, Any] = Field(default_factory=dict, description="What the candidate is: host, intercalant, …")
     references: dict[str, str] = Field(default_factory=dict, description="candidate_id of each reference by role")
     start: dict[str, Any] | None = Field(default=None, description="Starting structure, as pymatgen's dict")
     calculation: dict[str, Any] | None = Field(default=None, description="The parsed Calculation")
     properties: dict[str, Any] | None = Field(default=None, description="The domain's property document")
-    failure: Failure | None = None
+    failure: Failure | None = Field(default=None, description="Why it failed")
     attempts: list[Attempt] = Field(default_factory=list, description="Earlier runs, oldest first")
     provenance: Provenance = Field(default_factory=Provenance)
 

@@ -66,7 +66,9 @@ def test_a_bad_file_is_refused_with_place_value_and_remedy(case, hts, tmp_path):
     assert old in GOOD
     (tmp_path / "campaign.yaml").write_text(GOOD.replace(old, new))
     where = [f"campaign.yaml, line {line}"] if line else []
-    assert_refused(hts("check", "campaign.yaml"), *where, *parts)
+    done = hts("check", "campaign.yaml")
+    assert_refused(done, *where, *parts)
+    assert done.stderr.count("campaign.yaml, line") <= 1, "one mistake is told once"
 
 
 def test_the_file_these_are_made_from_is_good(hts, tmp_path):

@@ -57,6 +57,7 @@ def test_a_figure_is_saved_and_other_suffixes_are_refused(stored, hts, tmp_path)
         (["resubmit", "many", "--cause", "waltime", "--yes"], "did you mean 'walltime'"),
         (["resubmit", "many", "--id", "intercalation-0", "--yes"], "no failed candidate"),
         (["resubmit", "many", "--set", "stepps=4", "--yes"], "did you mean 'steps'"),
+        (["resubmit", "many", "--set", "model=7net-l3i5", "--yes"], "changes what sevennet computes"),
         (["resubmit", "many", "--set", "steps=-4", "--yes"], "--set steps=-4"),
         (["resubmit", "many", "--set", "steps", "--yes"], "expected NAME=VALUE"),
     ],
