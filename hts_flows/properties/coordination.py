@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hts_flows.structures.polyhedra import coordination_name
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -21,20 +23,6 @@ CLEAR_STEP = 0.9
 _MARGIN = 1.4
 _FIRST_RADIUS = 5.0
 _LARGEST_RADIUS = 40.0
-
-#: Names by number of atoms in the layers on either side (fewer first): eclipsed, staggered. The same words as for the
-#: sites of starting structures (:mod:`hts_flows.structures.sites`).
-GEOMETRIES = {
-    (1, 1): ("linear", "linear"),
-    (1, 3): ("tetrahedral", "tetrahedral"),
-    (1, 4): ("square-pyramidal", "square-pyramidal"),
-    (1, 6): ("hollow-atop", "hollow-atop"),
-    (2, 2): ("rectangular", "tetrahedral"),
-    (3, 3): ("trigonal-prismatic", "octahedral"),
-    (3, 6): ("hollow-bridge", "hollow-bridge"),
-    (4, 4): ("cubic", "square-antiprismatic"),
-    (6, 6): ("hollow", "hexagonal-antiprismatic"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,24 +92,8 @@ def _surroundings(host: Structure, position: NDArray[np.float64], elements: Coll
 
 
 def _geometry(vectors: NDArray[np.float64], normal: NDArray[np.float64]) -> str:
-    """Name of a polyhedron of vectors, shape (n, 3), Å."""
-    heights = vectors @ normal
-    above, below = vectors[heights > 0], vectors[heights <= 0]
-    names = GEOMETRIES.get((min(len(above), len(below)), max(len(above), len(below))))
-    if names is None:
-        return f"{len(vectors)}-fold ({len(below)}+{len(above)})"
-    return names[0] if _twist(above, below, normal) < 0.5 else names[1]  # noqa: PLR2004
-
-
-def _twist(above: NDArray[np.float64], below: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
-    """Twist of two polygons about the normal: 0 eclipsed, 1 staggered."""
-    fold = max(len(above), len(below))
+    """Name of a polyhedron of vectors, shape (n, 3), Å, around an atom between layers with this normal."""
     along = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     along /= np.linalg.norm(along)
-    across = np.cross(normal, along)
-    phases = []
-    for polygon in (above, below):
-        azimuths = np.arctan2(polygon @ across, polygon @ along)
-        phases.append(np.angle(np.exp(1j * fold * azimuths).sum()))
-    difference = abs(phases[0] - phases[1])
-    return float(min(difference, 2 * np.pi - difference) / np.pi)
+    turned = vectors @ np.array([along, np.cross(normal, along), normal]).T
+    return coordination_name(turned[turned[:, 2] <= 0], turned[turned[:, 2] > 0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hts_flows.structures.polyhedra import coordination_name
 from hts_flows.structures.stacking import Operation, StagedHost, mapping_gap
 
 if TYPE_CHECKING:
@@ -27,24 +28,10 @@ COORDINATION_FACTOR = 1.2
 SCREENED_DEPTH = 0.3
 #: How much less electronegative (Pauling) than the host's most electronegative element an anion may be.
 ANION_MARGIN = 0.3
-#: Two neighbours at a larger angle than this are opposite, degrees.
-OPPOSITE = 155.0
 _REACH = 8.0
 _SURFACE = 4.0
 _PROBE = 0.02
 _EDGE = 0.01
-
-_OCTAHEDRON = 6
-_NAMES = {
-    (1, 1): ("linear", "linear"),
-    (2, 2): ("rectangular", "tetrahedral"),
-    (4, 4): ("cubic", "square-antiprismatic"),
-    (6, 6): ("hollow", "hexagonal-antiprismatic"),
-    (1, 3): ("tetrahedral", "tetrahedral"),
-    (1, 4): ("square-pyramidal", "square-pyramidal"),
-    (1, 6): ("hollow-atop", "hollow-atop"),
-    (3, 6): ("hollow-bridge", "hollow-bridge"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,30 +196,4 @@ def _describe(orbit: NDArray[np.float64], staged: StagedHost, below: _Wall, abov
     for wall in (below, above):
         vectors = wall.atoms[wall.exposed] - point
         shells.append(vectors[np.linalg.norm(vectors, axis=1) < COORDINATION_FACTOR * nearest])
-    return GapSite(_label(*shells), orbit, nearest, (len(shells[0]), len(shells[1])))
-
-
-def _label(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> str:
-    counts = (len(lower), len(upper))
-    if sum(counts) == _OCTAHEDRON:
-        if _all_opposite(np.concatenate([lower, upper])):
-            return "octahedral"
-        if min(counts) > 1:
-            return "trigonal-prismatic"
-    names = _NAMES.get((min(counts), max(counts)))
-    if names is None:
-        return f"{sum(counts)}-fold ({counts[0]}+{counts[1]})"
-    return names[_twisted(lower, upper)] if counts[0] == counts[1] else names[0]
-
-
-def _all_opposite(vectors: NDArray[np.float64]) -> bool:
-    """Whether each neighbour has one opposite to it, as in an octahedron."""
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return bool(((units @ units.T).min(axis=1) < np.cos(np.radians(OPPOSITE))).all())
-
-
-def _twisted(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> bool:
-    """Whether the atoms above lie between, not over, those below as seen along the normal."""
-    angles = [np.degrees(np.arctan2(shell[:, 1], shell[:, 0])) for shell in (lower, upper)]
-    differences = np.abs((angles[1][:, None] - angles[0][None] + 180) % 360 - 180).min(axis=1)
-    return bool(differences.mean() > 90 / len(lower))
+    return GapSite(coordination_name(*shells), orbit, nearest, (len(shells[0]), len(shells[1])))
