@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 
+#: Fewer points than this for each piece of a path are not taken.
+POINTS_A_SEGMENT = 5
 
-def band_path(dft: Any, n_points: int, log: Path) -> dict[str, Any]:
-    """Compute bands along the high-symmetry path of the cell, at the density of a finished calculation.
 
-    Path of W. Setyawan, S. Curtarolo, Comput. Mater. Sci. 49, 299 (2010), as ASE has it.
+def band_path(dft: Any, n_points: int, log: Path, k_path: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Compute bands along a high-symmetry path, at the density of a finished calculation.
+
+    Path of the cell by W. Setyawan, S. Curtarolo, Comput. Mater. Sci. 49, 299 (2010), as ASE has it.
 
     Parameters
     ----------
@@ -21,6 +24,8 @@ def band_path(dft: Any, n_points: int, log: Path) -> dict[str, Any]:
         Number of k-points.
     log
         File of GPAW's text output.
+    k_path
+        Path to take instead of the cell's own: ``points``, fractional coordinates by label, and ``path``.
 
     Returns
     -------
@@ -29,7 +34,11 @@ def band_path(dft: Any, n_points: int, log: Path) -> dict[str, Any]:
         ``labels``: [[name, distance], …]; ``eigenvalues`` (spins, n, bands) in eV; ``fermi_level`` in eV;
         ``path``: the points' names in order, "," where it jumps.
     """
-    path = dft.atoms.cell.bandpath(npoints=n_points)
+    chosen = {"path": k_path["path"], "special_points": k_path["points"]} if k_path else {}
+    cell = dft.atoms.cell
+    # With few points ASE leaves high-symmetry points out.
+    corners = len(chosen.get("path") or cell.bandpath(npoints=0).path)
+    path = cell.bandpath(npoints=max(n_points, POINTS_A_SEGMENT * corners), **chosen)
     eigenvalues = fixed_density_eigenvalues(dft, path.kpts, log)
     distances, ticks, names = path.get_linear_kpoint_axis()
     return {

@@ -112,7 +112,7 @@ class GpawMaker(CheckedRelaxMaker):
         fields = {name: getattr(doc, name) for name in type(doc).model_fields}
         if self.band_points:
             dft = _gpaw_part(self.calculator)
-            bands = band_path(dft, self.band_points, Path("gpaw-bands.txt"))
+            bands = band_path(dft, self.band_points, Path("gpaw-bands.txt"), structure.properties.get("k_path"))
             fields |= {"band_structure": bands, "band_gap": band_gap(dft, bands)}
         return GpawTaskDoc(**fields | {"ase_calculator_name": "GPAW"})
 

@@ -111,6 +111,11 @@ class Engine(BaseModel, ABC):
         """The same settings with the cell held while the atoms relax: for molecules in a box."""
         return self.model_copy(update={"relax_cell": False}) if "relax_cell" in type(self).model_fields else self
 
+    @property
+    def wants_bands(self) -> bool:
+        """Whether a band structure is computed, along the property "k_path" of the structure where it has one."""
+        return bool(getattr(self, "bands", False))
+
     def settings_hash(self, previous: str | None = None) -> str:
         """Hash the settings, and those of the steps that made the starting structure.
 

@@ -55,8 +55,11 @@ class Gpaw(AseEngine):
         default=5e-5, gt=0, le=1e-2, description="Change of energy at which the SCF loop stops, eV per valence electron"
     )
     scf_steps: int = Field(default=200, ge=1, description="Most iterations of the SCF loop; reached = the job fails")
-    bands: bool = Field(default=False, description="Band structure on the high-symmetry path of the cell, and gap")
-    band_points: int = Field(default=60, ge=2, le=2000, description="Number of k-points on that path")
+    bands: bool = Field(
+        default=False,
+        description="Band structure and gap; on the host's path for layered compounds, else the cell's own",
+    )
+    band_points: int = Field(default=60, ge=2, le=2000, description="Number of k-points on it, at least five a piece")
     fmax: float = Field(default=0.05, gt=0, le=1, description="A relaxation stops when every force is below this, eV/Å")
     steps: int = Field(default=100, ge=2, le=10_000, description="Most steps of a relaxation; reached = not converged")
     optimizer: Optimizer = Field(default="BFGS", description="Optimizer of ASE")

@@ -47,6 +47,9 @@ class Domain:
         What to tell the candidates apart by: short names to values, filterable in the database.
     references
         Candidates whose energies a candidate's properties refer to, by role.
+    k_path
+        Path for the band structure of a candidate's structure, as :meth:`~hts_flows.properties.k_path.KPath.document`
+        gives it; None where the engine is to choose.
     derive
         Computes the property document from the candidate's calculation and those of its references.
     properties
@@ -64,6 +67,7 @@ class Domain:
     fixed_cell: Callable[[Candidate], bool] = lambda _candidate: False
     facets: Callable[[Candidate], dict[str, Any]] = lambda _candidate: {}
     references: Callable[[Candidate, Inventories], dict[str, Candidate]] = lambda _candidate, _inventories: {}
+    k_path: Callable[[Candidate, Structure], dict[str, Any] | None] = lambda _candidate, _structure: None
     derive: Callable[[Candidate, Calculation, Mapping[str, Calculation]], PropertyDoc] | None = None
     properties: type[PropertyDoc] | None = None
     columns: tuple[Column, ...] = ()

@@ -15,6 +15,7 @@ from hts_flows.structures.intercalation import IntercalationSpace, build
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from pymatgen.core import Structure
 
     from hts_flows.engines import Calculation
 
@@ -75,6 +76,18 @@ def derive(candidate: Candidate, calculation: Calculation, others: Mapping[str, 
     return from_calculations(candidate, calculation, others)
 
 
+def k_path(candidate: Candidate, structure: Structure) -> dict[str, Any]:
+    """Give the host's high-symmetry path in the reciprocal basis of the compound's cell."""
+    from hts_flows.inventories import crystal
+    from hts_flows.properties.intercalation import count_intercalants, intercalant_sites
+    from hts_flows.properties.k_path import host_k_path
+
+    host = crystal(candidate.inputs["content"])
+    number = count_intercalants(candidate, structure, host)
+    sites = intercalant_sites(structure, candidate.inputs["intercalant"], number)
+    return host_k_path(host, structure, sites).document()
+
+
 def figure(frame: pd.DataFrame) -> Figure:
     """Draw the overview of a campaign."""
     from hts_flows.figures.intercalation import campaign_figure
@@ -89,6 +102,7 @@ DOMAIN = Domain(
     layered=True,
     facets=facets,
     references=references,
+    k_path=k_path,
     derive=derive,
     properties=IntercalationDoc,
     columns=(Column("label", "candidate"), *(column for column in COLUMNS if column.name in IN_TABLES)),

@@ -229,9 +229,11 @@ def make_workflow(result: Result, structure: Structure) -> tuple[Workflow, list[
     from hts_flows.engines import engine_from_dict
     from hts_flows.flows.evaluation import EvaluationMaker
 
-    engine = engine_from_dict(result.settings)
-    if get_domain(result.candidate.domain).fixed_cell(result.candidate):
+    domain, engine = get_domain(result.candidate.domain), engine_from_dict(result.settings)
+    if domain.fixed_cell(result.candidate):
         engine = engine.fixed_cell()
+    if engine.wants_bands:
+        structure.properties["k_path"] = domain.k_path(result.candidate, structure)
     flow = EvaluationMaker(engine).make(structure, result.key, result.label)
     *calculations, recording = [job for job, _ in flow.iterflow()]
     # What the jobs of an evaluation carry, so that workers, failures and people can tell whose they are.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,21 @@ class KPath:
     segments: tuple[tuple[str, str], ...]
     reciprocal: NDArray[np.float64]
     supercell: NDArray[np.int_]
+
+    def document(self) -> dict[str, Any]:
+        """Give the path as data that a structure can carry to an engine.
+
+        Returns
+        -------
+        dict
+            ``points``: fractional coordinates by label; ``path``: the labels in order, "," where it jumps. Labels are
+            written as ASE reads them: G for Γ, Y2 for Y_2.
+        """
+        path, last = "", None
+        for begin, end in self.segments:
+            path += _plain(end) if begin == last else ("," if path else "") + _plain(begin) + _plain(end)
+            last = end
+        return {"points": {_plain(label): point.tolist() for label, point in self.points.items()}, "path": path}
 
     def sample(self, spacing: float = 0.02) -> tuple[NDArray[np.float64], list[str]]:
         """Put points on the path.
@@ -132,6 +147,10 @@ def host_k_path(
         reciprocal=np.array(structure.lattice.reciprocal_lattice.matrix),
         supercell=supercell,
     )
+
+
+def _plain(label: str) -> str:
+    return label.replace("Γ", "G").replace("_", "")
 
 
 def plane_vectors(stack: LayerStack) -> NDArray[np.float64]:

@@ -26,14 +26,14 @@ def engine(**settings):
 @needs_gpaw
 def test_static_of_silicon_with_bands_has_an_indirect_pbe_gap(run_job, silicon):
     """PBE gap of Si: 0.6 eV on a fine path (experiment 1.17 eV)."""
-    chosen = engine(task="static", bands=True, band_points=40)
+    chosen = engine(task="static", bands=True, band_points=80)
     calculation = chosen.parse(run_job(chosen.maker().make(silicon)))
     assert calculation.converged
     assert calculation.n_steps == 1
     assert calculation.band_gap == pytest.approx(0.6, abs=0.1)
     bands = calculation.band_structure
     energies = np.array(bands["eigenvalues"])
-    assert energies.shape[:2] == (1, 40) == (1, len(bands["kpoints"]))
+    assert energies.shape[:2] == (1, 80) == (1, len(bands["kpoints"]))
     assert bands["labels"][0][0] == "G"
     gamma = int(np.argmin(np.linalg.norm(bands["kpoints"], axis=1)))
     assert energies[0, gamma, 3] == pytest.approx(energies[0].T[3].max(), abs=0.02)  # valence band tops at Γ
