@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from hts_flows.errors import EngineNotAvailableError
 from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.recording import raw_output, record_failure, record_result
-from hts_flows.launch.submission import Wanted, complete_orphans, submit_level, wanted_at_first_level
+from hts_flows.launch.submission import Wanted, complete_orphans, release_unwanted, submit_level, wanted_at_first_level
 from hts_flows.stores.campaigns import (
     claim_step,
     load_campaign,
     set_campaign_state,
     step_submitted,
     steps_of,
+    was_changed,
 )
 from hts_flows.stores.results import Result, count_states, result_key
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     from hts_flows.campaign import Campaign, Level
     from hts_flows.stores.database import Database
+
+
+#: A claim names its process, so the threads of one process take turns.
+_ONE_AT_A_TIME = Lock()
 
 
 @dataclass
@@ -57,7 +63,12 @@ def advance(database: Database, name: str) -> Advance:
     name
         Name of the campaign.
     """
-    campaign = load_campaign(database, name)
+    with _ONE_AT_A_TIME:
+        return _advance(database, load_campaign(database, name))
+
+
+def _advance(database: Database, campaign: Campaign) -> Advance:
+    name = campaign.name
     outcome = Advance()
     levels = campaign.ladder()
     steps = steps_of(database, name)
@@ -74,7 +85,11 @@ def advance(database: Database, name: str) -> Advance:
             if not submitted and not claim_step(database, name, level.step):
                 return outcome
             # Of a level that is submitted, only newcomers are added: those whose result came in late.
-            outcome.submitted += submit_level(database, name, level, _wanted(database, campaign, level, below))
+            wanted = list(_wanted(database, campaign, level, below))
+            outcome.submitted += submit_level(database, name, level, wanted)
+            if below is None and was_changed(database, name):
+                ids = [item.candidate.candidate_id for item in wanted]
+                release_unwanted(database, name, ids, [item.settings_hash for item in levels])
             if not submitted:
                 step_submitted(database, name, level.step, settings_hash=level.settings_hash)
         outcome.submitted += complete_orphans(database, name, level.settings_hash)

@@ -71,6 +71,29 @@ def submit_level(database: Database, campaign: str, level: Level, wanted: Iterab
     return added
 
 
+def release_unwanted(database: Database, campaign: str, candidate_ids: list[str], settings_hashes: list[str]) -> None:
+    """Take out of a campaign what its changed file no longer asks for; the results themselves stay stored.
+
+    Parameters
+    ----------
+    database
+        Where the campaign is.
+    campaign
+        Its name.
+    candidate_ids, settings_hashes
+        Candidates with their references, and rows of the ladder, that it asks for now.
+    """
+    unwanted = {
+        "campaigns": campaign,
+        "$or": [{"candidate_id": {"$nin": candidate_ids}}, {"settings_hash": {"$nin": settings_hashes}}],
+    }
+    keys = [document["_id"] for document in database.results.find(unwanted, {"_id": 1})]
+    database.mongo["fireworks"].update_many(
+        {"spec.hts.result": {"$in": keys}}, {"$pull": {"spec.hts.campaigns": campaign}}
+    )
+    database.results.update_many({"_id": {"$in": keys}}, {"$pull": {"campaigns": campaign}})
+
+
 def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[Wanted]) -> int:
     claim = new_claim()
     keys = [result_key(item.candidate.candidate_id, level.settings_hash) for item in chunk]

@@ -98,6 +98,11 @@ def load_campaign(database: Database, name: str) -> Campaign:
     return Campaign.from_dict(document["content"], f"stored campaign {name!r}")
 
 
+def was_changed(database: Database, name: str) -> bool:
+    """Tell whether a campaign was ever updated to other content."""
+    return database.campaigns.find_one({"_id": name, "history.0": {"$exists": True}}, {"_id": 1}) is not None
+
+
 def campaign_names(database: Database) -> list[str]:
     """Names of all stored campaigns, oldest first."""
     return [document["_id"] for document in database.campaigns.find({}, {"_id": 1}).sort("created_at", ASCENDING)]

@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from math import gcd
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -107,12 +108,14 @@ class Orderings:
     def __init__(self, found: Iterator[Ordering]) -> None:
         self._rest = found
         self._known: list[Ordering] = []
+        self._lock = Lock()
 
     def first(self, number: int | None) -> list[Ordering]:
         """Give the most uniform ones; all when ``number`` is None."""
-        missing = None if number is None else max(0, number - len(self._known))
-        self._known += islice(self._rest, missing)
-        return self._known[:number]
+        with self._lock:  # kept for all threads of a process
+            missing = None if number is None else max(0, number - len(self._known))
+            self._known += islice(self._rest, missing)
+            return self._known[:number]
 
 
 @dataclass(frozen=True)

@@ -220,18 +220,40 @@ def test_two_runs_at_once_compute_each_candidate_once(campaign, database, tmp_pa
     assert set(launches_by_result(database).values()) == {2}
 
 
-def test_advance_called_by_many_at_once_submits_each_evaluation_once(campaign, database, tmp_path):
+@pytest.mark.parametrize("callers", ["threads", "processes"])
+def test_a_campaign_submitted_by_many_at_once_is_queued_once(callers, campaign, hts, database, tmp_path):
     from hts_flows.campaign import load_campaign_file
     from hts_flows.launch.advance import advance
     from hts_flows.stores.campaigns import save_campaign
 
     campaign("Li, Na, K, Rb, Cs")
     save_campaign(database, load_campaign_file(tmp_path / "small.yaml"))
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda _: advance(database, "small"), range(6)))
+    one = (lambda _: advance(database, "small")) if callers == "threads" else (lambda _: hts("submit", "small.yaml"))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(4)))
     workflows = Counter(wf["metadata"]["result"] for wf in database.mongo["workflows"].find({}))
     assert set(workflows.values()) == {1}
     assert len(workflows) == database.results.count_documents({}) == 10 + 6
+
+
+def test_an_updated_campaign_drops_what_it_no_longer_asks_for_and_takes_it_back_when_asked_again(
+    campaign, hts, database
+):
+    campaign("Li, K")
+    assert hts("submit", "small.yaml").returncode == 0
+
+    def formulas():
+        return sorted(item["formula"] for item in json.loads(hts("results", "small", "--json").stdout))
+
+    campaign("Li, Rb")
+    assert "3 calculations queued" in hts("submit", "small.yaml", "--update").stdout
+    assert formulas() == ["LiC6", "LiC8", "RbC6", "RbC8"]
+    assert database.mongo["fireworks"].count_documents({"spec.hts.campaigns": "small"}) == 2 * 7
+    assert database.results.count_documents({}) == 7 + 3
+    campaign("Li, K")
+    assert "0 calculations queued" in hts("submit", "small.yaml", "--update").stdout
+    assert formulas() == ["KC6", "KC8", "LiC6", "LiC8"]
+    assert database.mongo["fireworks"].count_documents({"spec.hts.campaigns": "small"}) == 2 * 7
 
 
 @pytest.mark.parametrize("left", ["nothing", "a workflow without jobs", "the whole workflow"])
