@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
 
+#: States of jobs that run or will run.
+ACTIVE = ("READY", "RESERVED", "RUNNING")
 #: A claim names its process, so the threads of one process take turns.
 _ONE_AT_A_TIME = Lock()
 
@@ -166,40 +168,43 @@ def select_promoted(database: Database, name: str, level: Level, below: Level) -
 def settle(database: Database, name: str, level: Level) -> int:
     """Record evaluations whose workflow has ended but which nobody recorded.
 
-    That is the case where a job failed whose children then wait for ever, or where the recording itself failed.
+    That is the case where a job failed whose children then wait for ever, or where the recording itself failed. It
+    looks at workflows that failed, of which there are few; at those that completed, of which there are many, only when
+    no job is left to run.
 
     Returns
     -------
     int
         How many results were settled.
     """
-    queued = {
-        document["_id"]: Result.model_validate(document)
-        for document in database.results.find(
-            {"campaigns": name, "settings_hash": level.settings_hash, "state": "queued", "submission.done": True}
+    fireworks = database.mongo["fireworks"]
+    ended = ["FIZZLED", "DEFUSED", "ARCHIVED"]
+    if not fireworks.find_one({"spec.hts.campaigns": name, "state": {"$in": list(ACTIVE)}}, {"_id": 1}):
+        ended.append("COMPLETED")
+    workflows = {
+        workflow["metadata"]["result"]: workflow
+        for workflow in database.mongo["workflows"].find(
+            {"metadata.campaigns": name, "state": {"$in": ended}, "metadata.result": {"$exists": True}},
+            {"metadata.result": 1, "nodes": 1, "state": 1},
         )
     }
-    if not queued:
-        return 0
-    settled = 0
-    ended = database.mongo["workflows"].find(
-        {"metadata.result": {"$in": list(queued)}, "state": {"$in": ["FIZZLED", "COMPLETED", "DEFUSED", "ARCHIVED"]}},
-        {"metadata.result": 1, "nodes": 1, "state": 1},
+    unrecorded = database.results.find(
+        {"_id": {"$in": list(workflows)}, "settings_hash": level.settings_hash, "state": "queued"}
     )
-    for workflow in ended:
-        key = workflow["metadata"]["result"]
-        active = database.mongo["fireworks"].count_documents(
-            {"fw_id": {"$in": workflow["nodes"]}, "state": {"$in": ["READY", "RESERVED", "RUNNING"]}}
-        )
-        if active:
-            continue
-        output = raw_output(database, queued[key])
-        lost_by_store = workflow["state"] == "COMPLETED" or (
-            diagnose_workflow(database, key).cause == FailureCause.STORE_UNAVAILABLE
-        )
-        if output is not None and lost_by_store:
-            record_result(database, key, output)
-        else:
-            record_failure(database, key)
-        settled += 1
+    settled = 0
+    for document in list(unrecorded):
+        workflow = workflows[document["_id"]]
+        if not fireworks.count_documents({"fw_id": {"$in": workflow["nodes"]}, "state": {"$in": list(ACTIVE)}}):
+            _settle_one(database, Result.model_validate(document), completed=workflow["state"] == "COMPLETED")
+            settled += 1
     return settled
+
+
+def _settle_one(database: Database, result: Result, *, completed: bool) -> None:
+    """Record from the raw output where only the recording was lost, else as a failure."""
+    if completed or diagnose_workflow(database, result.key).cause == FailureCause.STORE_UNAVAILABLE:
+        output = raw_output(database, result)
+        if output is not None:
+            record_result(database, result.key, output)
+            return
+    record_failure(database, result.key)

@@ -107,6 +107,9 @@ def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[W
     ]
     database.results.bulk_write(operations, ordered=False)
     # Jobs that another campaign has queued are worked on for this one too.
+    database.mongo["workflows"].update_many(
+        {"metadata.result": {"$in": keys}}, {"$addToSet": {"metadata.campaigns": campaign}}
+    )
     database.mongo["fireworks"].update_many(
         {"spec.hts.result": {"$in": keys}}, {"$addToSet": {"spec.hts.campaigns": campaign}}
     )

@@ -33,6 +33,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("fw_id", ASCENDING)], unique=True),
         IndexModel([("state", ASCENDING), ("spec.hts.campaigns", ASCENDING), ("spec._priority", -1)]),
         IndexModel([("launches", ASCENDING)]),
+        IndexModel([("spec.hts.result", ASCENDING)]),
     ],
     "launches": [
         IndexModel([("launch_id", ASCENDING)], unique=True),
@@ -42,7 +43,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "workflows": [
         IndexModel([("nodes", ASCENDING)]),
         IndexModel([("metadata.result", ASCENDING)]),
-        IndexModel([("state", ASCENDING)]),
+        IndexModel([("metadata.campaigns", ASCENDING), ("state", ASCENDING)]),
     ],
 }
 #: GridFS bucket, in JobStore's terms the additional store "data", that takes trajectories and large arrays.

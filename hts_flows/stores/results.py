@@ -22,6 +22,8 @@ RESULT_INDEXES = [
     # Counting a campaign's states, and listing its results of one engine.
     IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("state", ASCENDING)]),
     IndexModel([("candidate_id", ASCENDING)]),
+    # Results whose submission was not completed, of which there are few.
+    IndexModel([("campaigns", ASCENDING), ("submission.done", ASCENDING)]),
     # Results that wait for a reference which was just recorded.
     IndexModel([("reference_results", ASCENDING)]),
 ]

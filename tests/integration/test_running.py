@@ -1,98 +1,19 @@
-"""Campaigns run as users run them: real MongoDB, FireWorks, workers and potentials; killed, doubled, resubmitted."""
+"""Campaigns run as users run them: submitted twice, by many, killed while submitted, changed, rebuilt."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
+from small_campaign import (
+    PROMOTE,
+    launches_by_result,
+)
 
 pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
-
-CAMPAIGN = """\
-name: small
-candidates:
-  domain: intercalation
-  hosts: [graphite]
-  intercalants: [{intercalants}]
-  concentrations: [1/6, 1/8]
-calculate:
-  - engine: sevennet
-    task: static
-"""
-PROMOTE = """\
-  - engine: sevennet
-    task: static
-    model: 7net-l3i5
-    promote: {by: intercalation_energy, lowest: 1}
-"""
-
-
-@pytest.fixture
-def campaign(tmp_path):
-    def write(intercalants="Li, K", more=""):
-        (tmp_path / "small.yaml").write_text(CAMPAIGN.format(intercalants=intercalants) + more)
-
-    return write
-
-
-def launches_by_result(database):
-    """Launches ever made, finished or not, for each result."""
-    count = Counter()
-    for firework in database.mongo["fireworks"].find({}):
-        ran = firework["launches"] + firework["archived_launches"]
-        count[firework["spec"]["hts"]["result"]] += len(ran)
-    return count
-
-
-def engine_launches(database):
-    """Launches of the engines' jobs alone, for each result."""
-    return {
-        firework["spec"]["hts"]["result"]: len(firework["launches"] + firework["archived_launches"])
-        for firework in database.mongo["fireworks"].find({"name": {"$regex": "^sevennet"}})
-    }
-
-
-def states(database):
-    return Counter(document["state"] for document in database.results.find({}))
-
-
-def start_run(tmp_path, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "hts_flows.cli.main", "run", "small.yaml", *arguments],
-        cwd=tmp_path,
-        env=os.environ | {"COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    pytest.fail("what was waited for did not happen")
-
-
-def break_one(database, **which):
-    """Make one queued calculation fail, as a damaged input would."""
-    result = database.results.find_one(which)
-    firework = database.mongo["fireworks"].find_one({"spec.hts.result": result["_id"], "state": "READY"})
-    bound = firework["spec"]["_tasks"][0]["job"]["function"]["@bound"]
-    assert bound["model"] == "7net-0"
-    place = "spec._tasks.0.job.function.@bound.model"
-    database.mongo["fireworks"].update_one({"_id": firework["_id"]}, {"$set": {place: "7net-broken"}})
-    return result["_id"]
 
 
 def test_a_run_gives_one_object_a_candidate_and_a_second_run_computes_nothing(campaign, hts, database):
@@ -138,86 +59,6 @@ def test_the_best_go_up_the_ladder_with_their_references_and_start_from_the_step
     assert promoted[0]["properties"]["intercalation_energy"] != lowest["properties"]["intercalation_energy"]
     found = json.loads(hts("results", "small", "--json").stdout)
     assert [item["formula"] for item in found if item["promoted"]] == [lowest["formula"]]
-
-
-def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campaign, hts, database):
-    campaign()
-    assert hts("submit", "small.yaml").returncode == 0
-    key = break_one(database, formula="KC8")
-    failed = hts("run", "small.yaml")
-    assert failed.returncode == 1
-    assert "bad_input" in failed.stdout
-    assert "hts resubmit small --cause bad_input" in failed.stdout
-    assert states(database) == {"done": 6, "failed": 1}
-    stored = database.results.find_one({"_id": key})
-    assert "7net-broken" in stored["failure"]["message"]
-    assert "load_checkpoint" in stored["failure"]["evidence"]
-    before = launches_by_result(database)
-    again = hts("resubmit", "small", "--id", stored["candidate_id"], "--yes")
-    assert again.returncode == 0, again.stderr
-    assert hts("run", "small.yaml").returncode == 0
-    after = launches_by_result(database)
-    assert {name for name in after if after[name] != before[name]} == {key}
-    assert states(database) == {"done": 7}
-    mended = database.results.find_one({"_id": key})
-    assert [attempt["failure"]["cause"] for attempt in mended["attempts"]] == ["bad_input"]
-    assert mended["properties"]["intercalation_energy"] < 0
-    assert database.audit.find_one({})["results"] == [key]
-
-
-def test_a_failed_reference_is_told_and_its_resubmission_completes_what_waited_without_running_it(
-    campaign, hts, database
-):
-    campaign("Li")
-    assert hts("submit", "small.yaml").returncode == 0
-    reference = break_one(database, label="Lithium, bcc")
-    failed = hts("run", "small.yaml")
-    assert failed.returncode == 1
-    causes = Counter(document["failure"]["cause"] for document in database.results.find({"state": "failed"}))
-    assert causes == {"bad_input": 1, "reference_failed": 2}
-    waiting = database.results.find_one({"formula": "LiC6"})
-    assert waiting["calculation"]["energy"] < 0
-    assert "Lithium, bcc" in waiting["failure"]["message"]
-    before = launches_by_result(database)
-    plan = hts("resubmit", "small", "--yes")
-    assert "Lithium, bcc" in plan.stdout
-    assert "LiC6" not in plan.stdout
-    assert hts("run", "small.yaml").returncode == 0
-    after = launches_by_result(database)
-    assert {name for name in after if after[name] != before[name]} == {reference}
-    assert states(database) == {"done": 4}
-    assert database.results.find_one({"formula": "LiC6"})["properties"]["intercalation_energy"] < 0.5
-
-
-def test_after_kill_9_the_same_command_goes_on_and_recomputes_nothing_that_was_finished(
-    campaign, hts, database, tmp_path
-):
-    campaign("Li, Na, K, Rb")
-    run = start_run(tmp_path, "--workers", "2")
-    wait_for(lambda: database.results.count_documents({"state": "done"}) >= 4)
-    workers = psutil.Process(run.pid).children()
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    psutil.wait_procs(workers, timeout=10)
-    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
-    finished = {document["_id"] for document in database.results.find({"state": "done"})}
-    assert 0 < len(finished) < 13
-    before = engine_launches(database)
-    again = hts("run", "small.yaml")
-    assert again.returncode == 0, again.stdout + again.stderr
-    after = engine_launches(database)
-    assert {key: after[key] for key in finished} == {key: before[key] for key in finished}
-    assert states(database) == {"done": 8 + 5}
-    assert len({document["candidate_id"] for document in database.results.find({})}) == 8 + 5
-
-
-def test_two_runs_at_once_compute_each_candidate_once(campaign, database, tmp_path):
-    campaign("Li, K")
-    runs = [start_run(tmp_path, "--workers", "1") for _ in range(2)]
-    outputs = [run.communicate(timeout=200)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
-    assert states(database) == {"done": 7}
-    assert set(launches_by_result(database).values()) == {2}
 
 
 @pytest.mark.parametrize("callers", ["threads", "processes"])
