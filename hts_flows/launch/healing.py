@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,17 @@ if TYPE_CHECKING:
 
 #: A job that was taken but never started: its worker died between two writes, this long ago.
 RESERVED_WITHOUT_LAUNCH = timedelta(seconds=20)
+#: A lock is held for milliseconds; one that lasts this long was left by a worker that died, s.
+STALE_LOCK_SECONDS = 5.0
 #: A job that took this many workers with it is not tried again.
 MAX_LOST = 3
 
 
-def heal(database: Database, campaign: str) -> int:
-    """Make the jobs of dead workers of this machine ready again.
+class Healer:
+    """Makes the jobs of dead workers ready again, and takes off the locks they left.
+
+    FireWorks locks a workflow for the milliseconds of an update, without saying who or when. A lock that one healer
+    has seen for :data:`STALE_LOCK_SECONDS` is a dead worker's.
 
     Parameters
     ----------
@@ -25,12 +31,44 @@ def heal(database: Database, campaign: str) -> int:
         Where FireWorks keeps its jobs.
     campaign
         Only jobs of this campaign are looked at.
-
-    Returns
-    -------
-    int
-        How many jobs were healed.
     """
+
+    def __init__(self, database: Database, campaign: str) -> None:
+        self.database = database
+        self.campaign = campaign
+        self._locked_since: dict[Any, float] = {}
+
+    def heal(self) -> int:
+        """Look once; call it again and again while the campaign runs.
+
+        Returns
+        -------
+        int
+            How many jobs and locks were healed.
+        """
+        return _heal_jobs(self.database, self.campaign) + self._break_stale_locks()
+
+    def _break_stale_locks(self) -> int:
+        workflows = self.database.mongo["workflows"]
+        locked = {
+            workflow["_id"]: workflow["nodes"]
+            for workflow in workflows.find(
+                {"metadata.campaigns": self.campaign, "locked": {"$exists": True}}, {"nodes": 1}
+            )
+        }
+        now = time.monotonic()
+        self._locked_since = {key: self._locked_since.get(key, now) for key in locked}
+        stale = [key for key, since in self._locked_since.items() if now - since > STALE_LOCK_SECONDS]
+        for key in stale:
+            workflows.update_one({"_id": key}, {"$unset": {"locked": True}})
+            for fw_id in locked[key]:
+                # Jobs and workflow may disagree, as the update was cut short: a job's launches tell its state.
+                self.database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
+            del self._locked_since[key]
+        return len(stale)
+
+
+def _heal_jobs(database: Database, campaign: str) -> int:
     healed = 0
     taken = database.mongo["fireworks"].find(
         {"state": {"$in": ["RUNNING", "RESERVED"]}, "spec.hts.campaigns": campaign},

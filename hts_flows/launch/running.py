@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hts_flows.errors import HtsError, InputError
 from hts_flows.launch.advance import Advance, advance
-from hts_flows.launch.healing import heal
+from hts_flows.launch.healing import Healer
 from hts_flows.launch.worker import ONE_THREAD
 from hts_flows.stores.results import count_states
 
@@ -94,7 +94,8 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
     WorkersFailedError
         Workers cannot start or keep dying; the message holds the end of their log.
     """
-    heal(database, campaign)
+    healer = Healer(database, campaign)
+    healer.heal()
     outcome = advance(database, campaign)
     if outcome.finished:
         return outcome
@@ -107,6 +108,7 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
         while workers:
             watch(_progress(database, campaign, start, settled_before))
             time.sleep(POLL_SECONDS)
+            healer.heal()
             for worker in list(workers):
                 code = worker.poll()
                 if code is None:
@@ -118,11 +120,10 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
                         raise WorkersFailedError(
                             f"workers keep ending with errors (exit code {code}):\n{_end_of(log)}", f"see {log}"
                         )
-                    heal(database, campaign)
                     workers.append(_start_worker(campaign, log))
     finally:
         _stop(workers)
-        heal(database, campaign)
+        healer.heal()
     watch(_progress(database, campaign, start, settled_before))
     return advance(database, campaign)
 

@@ -52,18 +52,19 @@ def work(database: Database, campaign: str, settings: Settings) -> None:
     from fireworks.core.rocket_launcher import launch_rocket
 
     from hts_flows.launch.advance import advance
-    from hts_flows.launch.healing import heal
+    from hts_flows.launch.healing import Healer
     from hts_flows.launch.owner import owner_name
 
     # Jobs carry no store, so that no password is ever in a job: they use the one of this process.
     jobflow.SETTINGS.JOB_STORE = database.job_store
     fworker = FWorker(name=owner_name(), query={"spec.hts.campaigns": campaign})
     today = settings.launches / campaign / datetime.now(UTC).strftime("%Y-%m-%d")
+    healer = Healer(database, campaign)
     while True:
         if database.mongo["fireworks"].find_one({"state": "READY", "spec.hts.campaigns": campaign}, {"_id": 1}):
             _launch_in_own_folder(today, lambda: launch_rocket(database.launchpad, fworker, strm_lvl="WARNING"))
             continue
-        heal(database, campaign)
+        healer.heal()
         outcome = advance(database, campaign)
         if outcome.finished:
             return

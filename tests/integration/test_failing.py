@@ -99,6 +99,27 @@ def test_two_runs_at_once_compute_each_candidate_once(campaign, database, tmp_pa
     assert set(launches_by_result(database).values()) == {2}
 
 
+def test_a_lock_left_by_a_worker_that_died_in_the_middle_of_an_update_is_taken_off(campaign, hts, database):
+    campaign("Li")
+    assert hts("run", "small.yaml").returncode == 0
+    key, launches = database.results.find_one({"formula": "LiC6"})["_id"], engine_launches(database)
+    engine, recording = (
+        database.mongo["fireworks"].find_one({"spec.hts.result": key, "name": {"$regex": name}})
+        for name in ("^sevennet", "^record")
+    )
+    # The engine's job is written as completed; the workflow and the job that waits for it are not yet.
+    database.mongo["fireworks"].update_one({"_id": recording["_id"]}, {"$set": {"state": "WAITING", "launches": []}})
+    before = {f"fw_states.{engine['fw_id']}": "RUNNING", f"fw_states.{recording['fw_id']}": "WAITING"}
+    database.mongo["workflows"].update_one(
+        {"metadata.result": key}, {"$set": {"locked": True, "state": "RUNNING", **before}}
+    )
+    unrecord(database, key, None)
+    again = hts("run", "small.yaml", timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert states(database) == {"done": 4}
+    assert engine_launches(database) == launches
+
+
 LOST = {"a completed workflow": None, "MongoDB went away": "ServerSelectionTimeoutError", "a mistake": "AssertionError"}
 
 
