@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from hts_flows.candidates import Candidate, CandidateSpace
 from hts_flows.engines import Engine, engine_class
@@ -15,8 +15,31 @@ from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
 from hts_flows.inventories import Inventories
 
+if TYPE_CHECKING:
+    from hts_flows.campaign_file import YamlDocument
+    from hts_flows.properties.base import PropertyDoc
+
 #: How many parts of a place name a section that is validated by itself: candidates, or one row of calculate.
 SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2}
+#: Keys of a ``candidates:`` section that hold names of the inventory of the same name.
+INVENTORY_KEYS: tuple[Literal["hosts"], Literal["intercalants"]] = ("hosts", "intercalants")
+#: What is expected, for pydantic's kinds of error that say it in a programmer's words.
+EXPECTED = {
+    "list_type": "write a list, each entry on a line after '- ', or [in, brackets]",
+    "dict_type": "write 'key: value' lines",
+    "model_type": "write 'key: value' lines",
+    "string_type": "not text; put it in quotes if it is",
+    "int_type": "not a whole number",
+    "int_parsing": "not a whole number",
+    "int_from_float": "not a whole number",
+    "float_type": "not a number",
+    "float_parsing": "not a number",
+    "finite_number": "not a finite number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "invalid_key": "a key must be text; put it in quotes if it is",
+}
+_LONGEST_VALUE = 80
 
 
 class Problem(NamedTuple):
@@ -46,8 +69,18 @@ class Promotion(BaseModel):
     by: str = Field(description="Property that decides, e.g. intercalation_energy; low is good")
     lowest: int | None = Field(default=None, ge=1, description="How many go up")
     window: float | None = Field(
-        default=None, gt=0, description="All within this distance of the lowest go up, in the property's unit (eV)"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="All within this distance of the lowest go up, in the property's unit (eV)",
     )
+
+    @field_validator("lowest", "window", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("not a number")  # noqa: TRY004 - pydantic reports ValueError
+        return value
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -86,6 +119,9 @@ class Level:
     promote: Promotion | None
     optional: bool
 
+    name: str
+    """Name for people: the engine's, with a number where the ladder has it more than once."""
+
     @property
     def step(self) -> str:
         """Name of the campaign's step that submits it."""
@@ -99,7 +135,7 @@ class Campaign(BaseModel):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-        description="Name in the database: letters, digits, _ and -, at most 64",
+        description="Name in the database: letters, digits, _ and - (at most 64)",
     )
     description: str = Field(default="", description="For people")
     inventories: str | None = Field(
@@ -154,14 +190,37 @@ class Campaign(BaseModel):
                 problems.append(
                     Problem(place, "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}")
                 )
-            names = set(document.model_fields) - {"schema_version"} if document else set()
-            if row.promote and row.promote.by not in names:
+            names = _numbers_of(document) if document else set()
+            if row.promote and document and row.promote.by in set(document.model_fields) - names:
+                problems.append(
+                    Problem(
+                        (*place, "by"),
+                        f"{row.promote.by!r} is not a number, so no candidate is the lowest; "
+                        f"allowed: {', '.join(sorted(names))}",
+                    )
+                )
+            elif row.promote and row.promote.by not in names:
                 problems.append(
                     Problem(
                         (*place, "by"),
                         f"{row.promote.by!r} is no property of {self.domain.name}; {nearest(row.promote.by, names)}",
                     )
                 )
+        return problems
+
+    def unknown_names(self) -> list[Problem]:
+        """Names of hosts and intercalants that are not in the inventories."""
+        problems = []
+        for kind in INVENTORY_KEYS:
+            names = getattr(self.candidates, kind, None)
+            if not isinstance(names, list):
+                continue
+            getattr(self.inventory, kind)  # an inventory that cannot be read is an error of its own
+            for number, name in enumerate(names):
+                try:
+                    self.inventory.pick(kind, name)
+                except InputError as error:
+                    problems.append(Problem(("candidates", kind, number), f"{error.message}; {error.hint}", name))
         return problems
 
     def content(self) -> dict[str, Any]:
@@ -191,7 +250,10 @@ class Campaign(BaseModel):
         for number, row in enumerate(self.calculate):
             engine = row.engine.resolved(layered=self.domain.layered)
             previous = levels[-1].settings_hash if levels else None
-            levels.append(Level(number, engine, engine.settings_hash(previous), previous, row.promote, row.optional))
+            same = sum(level.engine.engine == engine.engine for level in levels)
+            name = f"{engine.engine}:{same + 1}" if same else engine.engine
+            settings_hash = engine.settings_hash(previous)
+            levels.append(Level(number, engine, settings_hash, previous, row.promote, row.optional, name))
         return levels
 
     def all_candidates(self) -> list[Candidate]:
@@ -209,9 +271,13 @@ class Campaign(BaseModel):
 
 
 def _read_candidates(section: Any, problems: list[Problem]) -> Any:
+    allowed = ", ".join(name for name in domain_names() if get_domain(name).space)
     if not isinstance(section, dict) or "domain" not in section:
-        allowed = ", ".join(name for name in domain_names() if get_domain(name).space)
         problems.append(Problem(("candidates",), f"expected keys, 'domain' among them; allowed domains: {allowed}"))
+        return section
+    if not isinstance(section["domain"], str):
+        message = f"{_shown(section['domain'])} is not the name of a domain; allowed: {allowed}"
+        problems.append(Problem(("candidates", "domain"), message))
         return section
     try:
         space = get_domain(section["domain"]).space
@@ -219,7 +285,8 @@ def _read_candidates(section: Any, problems: list[Problem]) -> Any:
         problems.append(Problem(("candidates", "domain"), error.message))
         return section
     if space is None:
-        problems.append(Problem(("candidates", "domain"), f"{section['domain']!r} makes no candidates of its own"))
+        message = f"{section['domain']!r} makes no candidates of its own; allowed: {allowed}"
+        problems.append(Problem(("candidates", "domain"), message))
         return section
     try:
         return space.model_validate(section)
@@ -231,7 +298,7 @@ def _read_candidates(section: Any, problems: list[Problem]) -> Any:
 def _read_row(row: Any, number: int, problems: list[Problem]) -> Any:
     place = ("calculate", number)
     if not isinstance(row, dict) or "engine" not in row:
-        problems.append(Problem(place, f"expected keys, 'engine' among them, found {row!r}"))
+        problems.append(Problem(place, f"expected keys, 'engine' among them, found {_shown(row)}"))
         return row
     own = {key: value for key, value in row.items() if key in LadderRow.model_fields and key != "engine"}
     settings = {key: value for key, value in row.items() if key not in own}
@@ -265,21 +332,37 @@ def _problems(
             message = f"unknown key {detail['loc'][-1]!r}; {nearest(str(detail['loc'][-1]), names)}"
         elif detail["type"] == "missing":
             message = "missing: this key is required"
-        elif not detail["type"].startswith("model_type"):
-            message = f"{message} (found {detail['input']!r})"
+        else:
+            if detail["type"] == "string_pattern_mismatch":
+                field = (_model_at(model, detail["loc"][:-1]) or model).model_fields.get(str(detail["loc"][-1]))
+                message = f"cannot be used. {field.description}" if field and field.description else message
+            message = f"{EXPECTED.get(detail['type'], message)} (found {_shown(detail['input'])})"
         found.append(Problem(path, message, detail["input"]))
     return found
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _numbers_of(document: type[PropertyDoc]) -> set[str]:
+    """Properties that are numbers, truth values aside."""
+    numbers = {int, float, type(None)}
+    return {
+        name
+        for name, field in document.model_fields.items()
+        if name != "schema_version" and set(get_args(field.annotation) or (field.annotation,)) <= numbers
+    }
+
+
 def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
     """Find the model that a key inside a section belongs to."""
-    import typing
-
     for part in loc:
         field = model.model_fields.get(str(part))
         if field is None:
             continue
-        inner = [field.annotation, *typing.get_args(field.annotation)]
+        inner = [field.annotation, *get_args(field.annotation)]
         nested = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not nested:
             return None
@@ -302,8 +385,7 @@ def load_campaign_file(path: Path) -> Campaign:
     try:
         campaign = Campaign.from_dict(document.data, str(path))
     except CampaignError as error:
-        lines = [document.describe(problem.path, problem.message) for problem in error.problems]
-        raise InputError("\n".join(lines), f"correct it, then type: hts check {path}") from error
+        raise _placed(document, error.problems) from error
     if campaign.inventories:
         folder = (path.parent / campaign.inventories).resolve()
         if not folder.is_dir():
@@ -312,4 +394,11 @@ def load_campaign_file(path: Path) -> Campaign:
                 "give a folder relative to the file, or leave the line out to use the inventories of hts_flows",
             )
         campaign = campaign.model_copy(update={"inventories": str(folder)})
+    if unknown := campaign.unknown_names():
+        raise _placed(document, unknown)
     return campaign
+
+
+def _placed(document: YamlDocument, problems: list[Problem]) -> InputError:
+    lines = [document.describe(problem.path, problem.message) for problem in problems]
+    return InputError("\n".join(lines), f"correct it, then type: hts check {document.path}")

@@ -6,9 +6,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from hts_flows.campaign_file import parse_yaml
 from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ DEFAULT_FOLDER = next(
 )
 #: Atoms nearer than this, in Å, mean a wrong coordinate or a wrong origin choice (H–H in H2 is 0.74).
 CLOSEST_ATOMS = 0.6
+_CHECK_ENTRY = (
+    "check spacegroup (pymatgen's spelling, e.g. P6_3/mmc or R-3m), lattice, sites and formula of the entry in the "
+    "inventory's file"
+)
 
 
 def _check_symbol(value: object) -> object:
@@ -76,9 +80,20 @@ def _crystal(spacegroup: str, lattice: LatticeParameters, sites: tuple[Site, ...
 
 
 def crystal(content: dict[str, Any]) -> Structure:
-    """Build the conventional cell from what :meth:`Phase.content` gave, which was checked when it was read."""
+    """Build the conventional cell from what :meth:`Phase.content` gave.
+
+    Raises
+    ------
+    InputError
+        The space group is unknown or does not allow the cell.
+    """
     sites = tuple(Site.model_validate(site) for site in content["sites"])
-    return _crystal(content["spacegroup"], LatticeParameters.model_validate(content["lattice"]), sites).copy()
+    try:
+        return _crystal(content["spacegroup"], LatticeParameters.model_validate(content["lattice"]), sites).copy()
+    except ValueError as error:
+        raise InputError(
+            f"cannot build the crystal of space group {content['spacegroup']!r}: {error}", _CHECK_ENTRY
+        ) from error
 
 
 class Phase(BaseModel):
@@ -116,7 +131,9 @@ class Phase(BaseModel):
             structure = _crystal(self.spacegroup, self.lattice, self.sites).copy()
             expected = Composition(self.formula)
         except ValueError as error:
-            raise InputError(f"{self.id}: cannot build the structure: {error}") from error
+            raise InputError(
+                f"{self.id}: cannot build the structure of space group {self.spacegroup!r}: {error}", _CHECK_ENTRY
+            ) from error
         if structure.composition.reduced_composition != expected.reduced_composition:
             raise InputError(
                 f"{self.id}: the sites give {structure.composition.reduced_formula}, the formula is {self.formula}",
@@ -175,7 +192,7 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
     Raises
     ------
     InputError
-        Missing file, YAML syntax, an entry that does not fit the model, or a name given twice.
+        Missing or unreadable file, YAML syntax, an entry that does not fit the model, or a name given twice.
     """
     if not path.is_file():
         raise InputError(
@@ -184,12 +201,15 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
             "campaign file, or leave that line out to use the ones that come with hts_flows",
         )
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}", "save the inventory as text in UTF-8") from error
+    _, raw = parse_yaml(text, str(path))
     if not isinstance(raw, list):
         kind = "nothing" if raw is None else type(raw).__name__
-        raise InputError(f"{path}: expected a list of entries, found {kind}")
+        raise InputError(
+            f"{path}: expected a list of entries, found {kind}", f"begin each entry with '- {key}: …' on a line"
+        )
     entries: dict[str, Entry] = {}
     for number, item in enumerate(raw, start=1):
         try:

@@ -11,7 +11,7 @@ from pymatgen.core import Composition, Element
 from pymatgen.symmetry.groups import SpaceGroup
 
 from hts_flows.errors import InputError
-from hts_flows.inventories import ElementPhase, Host, Intercalant, Inventories, load_entries
+from hts_flows.inventories import ElementPhase, Host, Intercalant, Inventories, crystal, load_entries
 
 INVENTORIES = Inventories()
 HOSTS = list(INVENTORIES.hosts.values())
@@ -186,8 +186,32 @@ def test_missing_file_is_named_with_what_to_do(tmp_path):
 
 
 def test_bad_yaml_is_reported_with_file_and_line(hosts_file):
-    with pytest.raises(InputError, match=r"hosts\.yaml: not valid YAML(.|\n)*line 2"):
+    with pytest.raises(InputError, match=r"hosts\.yaml, line 3, column 1: not valid YAML: .* begun in line 2"):
         load_entries(hosts_file("- id: mine\n  lattice: {a: 1\n"), Host, "id")
+
+
+def test_a_file_in_another_encoding_is_refused(hosts_file):
+    path = hosts_file("")
+    path.write_bytes(entry_text(name="Grünling").encode("latin-1"))
+    with pytest.raises(InputError, match=r"cannot read .*hosts\.yaml: 'utf-8' codec") as caught:
+        load_entries(path, Host, "id")
+    assert "UTF-8" in caught.value.hint
+
+
+def test_a_key_given_twice_in_an_entry_is_refused_with_both_lines(hosts_file):
+    with pytest.raises(InputError, match=r"hosts\.yaml, line 9: key 'name' is given twice \(first in line 2\)"):
+        load_entries(hosts_file(entry_text() + "  name: Yours\n"), Host, "id")
+
+
+def test_aliases_may_share_values_between_entries(hosts_file):
+    text = entry_text(lattice="&cell {a: 3.61}") + entry_text(id="yours", lattice="*cell")
+    entries = load_entries(hosts_file(text), Host, "id")
+    assert entries["mine"].content() == entries["yours"].content()
+
+
+def test_many_entries_without_aliases_are_no_alias_bomb(hosts_file):
+    text = "".join(entry_text(id=f"host{number}", name="Cu", source="measured by us") for number in range(300))
+    assert len(load_entries(hosts_file(text), Host, "id")) == 300
 
 
 def test_a_file_that_is_no_list_is_refused(hosts_file):
@@ -247,6 +271,13 @@ def test_a_structure_that_cannot_be_right_is_refused(hosts_file, changes, messag
     host = load_entries(hosts_file(entry_text(**changes)), Host, "id")["mine"]
     with pytest.raises(InputError, match=re.escape(message)):
         host.structure()
+
+
+def test_content_with_an_unknown_space_group_is_refused():
+    content = INVENTORIES.hosts["graphite"].content() | {"spacegroup": "P9_9/foo"}
+    with pytest.raises(InputError, match="'P9_9/foo'") as caught:
+        crystal(content)
+    assert "spacegroup" in caught.value.hint
 
 
 def test_molecule_flag_is_for_elements_only(hosts_file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -56,7 +57,7 @@ def check(file: CampaignFile, as_json: AsJson = False) -> None:
             note = f"about {work} of one core" if level["seconds"] is not None else ""
         else:
             note = "[yellow]not installed: will be skipped[/]" if level["optional"] else "[red]not installed[/]"
-        console.print(f"  {level['engine']:<10}  {jobs}; {note}")
+        console.print(f"  {level['engine']:<11}  {jobs}; {note}")
     for label, reason in summary["skipped"][:5]:
         console.print(f"  [yellow]left out[/]  {label}: {reason}")
     if len(summary["skipped"]) > 5:  # noqa: PLR2004
@@ -104,7 +105,7 @@ def _level_summary(level: Level, jobs: int | None, seconds: float | None) -> dic
     except EngineNotAvailableError as error:
         reason = (error.message, error.hint)
     return {
-        "engine": level.engine.engine,
+        "engine": level.name,
         "settings_hash": level.settings_hash,
         "jobs": jobs,
         "seconds": seconds,
@@ -149,6 +150,7 @@ def run(
         settings = settings.model_copy(update={"workers": workers})
     console.print(f"[bold]{campaign.name}[/] on {database.address}")
     outcome = Advance()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped as with Ctrl-C
     try:
         with _Watch() as watch:
             outcome = run_campaign(database, campaign.name, settings, watch)
@@ -199,9 +201,10 @@ class _Watch:
 
 def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
     from hts_flows.cli.data import print_failures, print_results
-    from hts_flows.stores.results import count_states
+    from hts_flows.stores.results import count_states, find_results
 
-    print_results(database, campaign.name)
+    found = list(find_results(database, campaign.name, settings_hash=campaign.ladder()[0].settings_hash))
+    print_results(database, campaign, found)
     for engine, reason in outcome.skipped.items():
         first, _, hint = reason.partition("\n")
         console.print(f"[yellow]skipped[/] {engine}: {escape(first)}")
@@ -238,7 +241,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the state of campaigns: results done, failed and to do, for each engine."""
-    from hts_flows.cli.output import table
+    from hts_flows.cli.output import print_table, table
     from hts_flows.flows import Column
     from hts_flows.stores import connect
     from hts_flows.stores.campaigns import campaign_names, load_campaign
@@ -251,7 +254,7 @@ def status(
         state = (database.campaigns.find_one({"_id": campaign_name}, {"state": 1}) or {})["state"]
         for level in campaign.ladder():
             counts = count_states(database, campaign_name, level.settings_hash)
-            rows.append({"campaign": campaign_name, "state": state, "engine": level.engine.engine, **counts})
+            rows.append({"campaign": campaign_name, "state": state, "engine": level.name, **counts})
     if as_json:
         print_json(rows)
         return
@@ -259,6 +262,4 @@ def status(
         console.print("no campaign is stored yet; next: hts run workflows/graphite_alkali.yaml")
         return
     headers = ("campaign", "state", "engine", "done", "failed", "queued")
-    console.print(
-        table([Column(header, header) for header in headers], [{**row, "state": row["state"]} for row in rows])
-    )
+    print_table(table([Column(header, header) for header in headers], rows))

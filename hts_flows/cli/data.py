@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from hts_flows.cli.output import console, print_json, table, without_nan
+from hts_flows.cli.output import console, print_json, print_table, table, without_nan
 from hts_flows.errors import InputError
 
 if TYPE_CHECKING:
+    from hts_flows.campaign import Campaign, Level
     from hts_flows.stores import Database
     from hts_flows.stores.results import Result
 
@@ -67,12 +68,12 @@ def results(
 
     database = connect()
     campaign = load_campaign(database, name)
-    settings_hash = _level_hash(campaign, engine)
+    level = _chosen_level(campaign, engine)
     found = list(
         find_results(
             database,
             name,
-            settings_hash=settings_hash,
+            settings_hash=level.settings_hash,
             where=where or (),
             sort=sort or ("label" if references else None),
             limit=limit,
@@ -80,7 +81,11 @@ def results(
         )
     )
     output_format = Format.JSON if as_json else output_format
+    if plot and not found:
+        raise InputError("--plot: no results match, there is nothing to draw", "leave --where out, or see 'hts status'")
     if plot:
+        if references:
+            raise InputError("--plot draws candidates", "leave --references out")
         if campaign.domain.figure is None:
             raise InputError(f"--plot: the domain {campaign.domain.name!r} has no figure")
         from hts_flows.figures import save
@@ -92,29 +97,38 @@ def results(
     if output_format is Format.TABLE:
         if output:
             raise InputError("--output needs --format json, csv or parquet")
-        print_results(database, name, found=found)
+        print_results(database, campaign, found)
         return
-    _export(database, name, found, output_format, output)
+    try:
+        _export(database, campaign, found, output_format, output)
+    except OSError as error:
+        if output is None:
+            raise
+        raise InputError(f"cannot write {output}: {error.strerror}", "give a file in a folder that exists") from error
 
 
-def _level_hash(campaign: Any, engine: str | None) -> str:
-    levels = campaign.ladder()
-    names = {level.engine.engine: level.settings_hash for level in levels}
+def _chosen_level(campaign: Campaign, engine: str | None) -> Level:
+    levels = {level.name: level for level in campaign.ladder()}
     if engine is None:
-        return str(levels[0].settings_hash)
-    if engine not in names:
-        raise InputError(f"--engine {engine!r}: campaign {campaign.name!r} has {', '.join(names)}")
-    return names[engine]
+        return next(iter(levels.values()))
+    if engine not in levels:
+        raise InputError(f"--engine {engine!r}: campaign {campaign.name!r} has {', '.join(levels)}")
+    return levels[engine]
 
 
-def _export(database: Database, name: str, found: list[Result], output_format: Format, output: Path | None) -> None:
+def _export(
+    database: Database, campaign: Campaign, found: list[Result], output_format: Format, output: Path | None
+) -> None:
     from hts_flows.stores.results import results_frame
 
     if output_format is Format.JSON:
         objects = [_as_object(result) for result in found]
-        higher = _higher_results(database, name, found)
+        promoted: dict[str, list[dict[str, Any]]] = {}
+        for _, results in _higher_results(database, campaign, found):
+            for result in results:
+                promoted.setdefault(result.candidate_id, []).append(_as_object(result))
         for item in objects:
-            item["promoted"] = [_as_object(result) for result in higher.get(item["candidate_id"], [])]
+            item["promoted"] = promoted.get(item["candidate_id"], [])
         if output is None:
             print_json(without_nan(objects))
             return
@@ -128,7 +142,7 @@ def _export(database: Database, name: str, found: list[Result], output_format: F
             return
     else:
         if output is None:
-            raise InputError("--format parquet is binary", f"add --output {name}.parquet")
+            raise InputError("--format parquet is binary", f"add --output {campaign.name}.parquet")
         results_frame(found).to_parquet(output, index=False)
     console.print(f"{len(found)} results written: {output}")
 
@@ -149,51 +163,57 @@ def _as_object(result: Result) -> dict[str, Any]:
     }
 
 
-def _higher_results(database: Database, name: str, found: list[Result]) -> dict[str, list[Result]]:
-    """Results of the same candidates on higher rows of the ladder."""
+def _higher_results(database: Database, campaign: Campaign, found: list[Result]) -> list[tuple[Level, list[Result]]]:
+    """Results of the same candidates on the rows of the ladder above theirs, row by row."""
     from hts_flows.stores.results import Result
 
-    if not found:
-        return {}
-    query = {
-        "campaigns": name,
-        "role": "candidate",
-        "candidate_id": {"$in": [result.candidate_id for result in found]},
-        "settings_hash": {"$nin": list({result.settings_hash for result in found})},
-    }
-    higher: dict[str, list[Result]] = {}
-    for document in database.results.find(query).sort("provenance.created_at", 1):
-        result = Result.model_validate(document)
-        higher.setdefault(result.candidate_id, []).append(result)
+    shown = {result.settings_hash for result in found}
+    ladder = campaign.ladder()
+    lowest = max((level.number for level in ladder if level.settings_hash in shown), default=len(ladder))
+    ids = [result.candidate_id for result in found]
+    higher = []
+    for level in ladder[lowest + 1 :]:
+        query = {
+            "campaigns": campaign.name,
+            "role": "candidate",
+            "candidate_id": {"$in": ids},
+            "settings_hash": level.settings_hash,
+        }
+        results = [Result.model_validate(document) for document in database.results.find(query)]
+        if results:
+            higher.append((level, results))
     return higher
 
 
-def print_results(database: Database, name: str, *, found: list[Result] | None = None) -> None:
-    """Print a campaign's table: the first engine's results, and what higher engines say beside them."""
+def print_results(database: Database, campaign: Campaign, found: list[Result]) -> None:
+    """Print a campaign's table, what higher rows of the ladder say beside it, and what failed."""
     from hts_flows.flows import Column
-    from hts_flows.stores.campaigns import load_campaign
-    from hts_flows.stores.results import find_results, result_row
+    from hts_flows.stores.results import result_row
 
-    campaign = load_campaign(database, name)
-    if found is None:
-        found = list(find_results(database, name, settings_hash=campaign.ladder()[0].settings_hash))
     if not found:
         console.print("no results match")
         return
-    columns = list(campaign.domain.columns)
-    rows = [result_row(result) for result in found]
-    higher = _higher_results(database, name, found)
-    if higher:
-        by = next(level.promote.by for level in campaign.ladder() if level.promote)
-        engines = list(dict.fromkeys(result.engine for results in higher.values() for result in results))
+    rows = {result.candidate_id: result_row(result) for result in found}
+    if found[0].role == "reference":
+        columns = [
+            Column("label", "reference"),
+            Column("candidate_id", "candidate_id"),
+            Column("energy", "E", "eV", ".3f"),
+            Column("max_force", "max. force", "eV/Å", ".3f"),
+            Column("state", "state"),
+        ]
+    else:
+        columns = list(campaign.domain.columns)
+    for level, results in _higher_results(database, campaign, found):
+        by = level.promote.by if level.promote else "energy"
         base = next((column for column in columns if column.name == by), Column(by, by))
-        columns += [Column(f"{by} {item}", f"{base.header} {item}", base.unit, base.format) for item in engines]
-        for row in rows:
-            for result in higher.get(row["candidate_id"], []):
-                row[f"{by} {result.engine}"] = (
-                    (result.properties or {}).get(by) if result.state != "failed" else "failed"
-                )
-    console.print(table(columns, rows))
+        columns.append(Column(f"{by} {level.name}", f"{base.header} {level.name}", base.unit, base.format))
+        for result in results:
+            value = "failed" if result.state == "failed" else (result.properties or {}).get(by)
+            rows[result.candidate_id][f"{by} {level.name}"] = value
+    if any(row["state"] != "done" for row in rows.values()):
+        columns += [Column("state", "state"), Column("cause", "cause")]
+    print_table(table(columns, list(rows.values())))
 
 
 def print_failures(database: Database, name: str) -> int:

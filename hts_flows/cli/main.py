@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated
 
@@ -47,20 +49,30 @@ def _options(
 
 def main() -> None:
     """Run the command; errors a person can act on are printed without a traceback."""
-    from pymongo.errors import PyMongoError
+    from pymongo.errors import ConnectionFailure, PyMongoError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Å still shows the rest
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         print_error(error)
         sys.exit(EXIT_BAD_INPUT)
     except HtsError as error:
         print_error(error)
         sys.exit(EXIT_FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except PyMongoError as error:
+        what = "stopped answering" if isinstance(error, ConnectionFailure) else "refused the request"
         print_error(
             HtsError(
-                f"MongoDB stopped answering: {str(error).split(',')[0]}",
+                f"MongoDB {what}: {str(error).split(',')[0].split(' (')[0]}",
                 "nothing stored is lost; see 'hts db status', then type the same command again",
             )
         )

@@ -24,6 +24,8 @@ console = Console(
 )
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
+#: Texts longer than this are wrapped where the terminal is narrow.
+LONG_TEXT = 40
 SECONDS_IN_MINUTE, SECONDS_IN_HOUR = 60, 3600
 
 
@@ -62,16 +64,23 @@ def cell(value: Any, spec: str = "") -> str:
 
 
 def table(columns: Sequence[Column], rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
-    """Lay rows out under columns, numbers to the right, units under the headers."""
+    """Lay rows out under columns, numbers to the right, units under the headers; long texts are the first to wrap."""
     shown = Table(title=title, header_style="bold", box=None, pad_edge=False, title_justify="left")
     for column in columns:
-        numeric = any(isinstance(row.get(column.name), int | float) for row in rows)
+        values = [row.get(column.name) for row in rows]
+        numeric = any(isinstance(value, int | float) for value in values)
+        long = max((len(cell(value, column.format)) for value in values), default=0) > LONG_TEXT
         header = f"{column.header}\n[dim]{escape(column.unit)}[/]" if column.unit else column.header
-        shown.add_column(header, justify="right" if numeric else "left", no_wrap=True)
+        shown.add_column(header, justify="right" if numeric else "left", no_wrap=not long, overflow="fold")
     for row in rows:
         style = "red" if row.get("state") == "failed" else None
         shown.add_row(*(escape(cell(row.get(column.name), column.format)) for column in columns), style=style)
     return shown
+
+
+def print_table(shown: Table) -> None:
+    """Print a table within the width of the terminal."""
+    console.print(shown, soft_wrap=False)
 
 
 def duration(seconds: float | None) -> str:

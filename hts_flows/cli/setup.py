@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hts_flows.cli.output import console, print_json, table
+from hts_flows.cli.output import console, print_json, print_table, table
 
 
 class InventoryKind(StrEnum):
@@ -34,7 +34,7 @@ def settings(as_json: Annotated[bool, typer.Option("--json", help="Print JSON fo
     if as_json:
         print_json(rows)
         return
-    console.print(table([Column("name", "setting"), Column("value", "value"), Column("origin", "from")], rows))
+    print_table(table([Column("name", "setting"), Column("value", "value"), Column("origin", "from")], rows))
     console.print(f"\nset them as HTS_NAME=value in the environment, or as 'name: value' in {config_file()}")
 
 
@@ -59,4 +59,4 @@ def inventory(
         InventoryKind.ELEMENTS: ("element", "name", "spacegroup", "source"),
     }[kind]
     units = {"ionic_radius": "Å", "charge": "e"}
-    console.print(table([Column(name, name.replace("_", " "), units.get(name, "")) for name in shown], rows))
+    print_table(table([Column(name, name.replace("_", " "), units.get(name, "")) for name in shown], rows))

@@ -19,7 +19,7 @@ class CHGNet(PotentialEngine):
     Quick, and it gives magnetic moments; for graphite intercalation prefer ``sevennet``: CHGNet binds Na.
     """
 
-    install_hint: ClassVar[str] = "pip install torch==2.13.0 'hts-flows[chgnet]'  (dispersion also: pip install dftd3)"
+    install_hint: ClassVar[str] = "in a clone of hts_flows: pip install torch==2.13.0 --editable '.[chgnet]'"
 
     engine: Literal["chgnet"] = Field(default="chgnet", description="Name of the engine")
 

@@ -31,7 +31,7 @@ class Gpaw(AseEngine):
     """
 
     install_hint: ClassVar[str] = (
-        "apt-get install libxc-dev libopenblas-dev g++, then: CC=g++ pip install 'hts-flows[gpaw]' (builds 2–3 min)"
+        "apt-get install libxc-dev libopenblas-dev g++, then in a clone of hts_flows: make gpaw (builds 2–3 min)"
     )
 
     adjustable: ClassVar[frozenset[str]] = frozenset({"steps", "optimizer", "scf_steps", "symmetry"})

@@ -20,7 +20,7 @@ class SevenNet(PotentialEngine):
     their limits; noise of the potential (single precision) sets in near 0.002 eV/Å.
     """
 
-    install_hint: ClassVar[str] = "pip install torch==2.13.0 'hts-flows[sevennet]'"
+    install_hint: ClassVar[str] = "in a clone of hts_flows: pip install torch==2.13.0 --editable '.[sevennet]'"
 
     engine: Literal["sevennet"] = Field(default="sevennet", description="Name of the engine")
     model: Literal["7net-0", "7net-l3i5"] = Field(

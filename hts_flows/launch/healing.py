@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from hts_flows.launch.owner import is_gone
+from pymongo import DESCENDING
+
+from hts_flows.launch.owner import is_gone, owner_name
+from hts_flows.stores.campaigns import claim_is_free, now
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -46,86 +51,90 @@ class Healer:
         int
             How many jobs and locks were healed.
         """
-        return _heal_jobs(self.database, self.campaign) + self._break_stale_locks()
+        lost, stale = _lost_jobs(self.database, self.campaign), self._stale_locks()
+        if not lost and not stale:
+            return 0
+        with _only_healer(self.database, self.campaign) as alone:
+            if not alone:
+                return 0
+            # Looked up again now that no other healer can have changed them.
+            lost = _lost_jobs(self.database, self.campaign)
+            return sum(_heal_job(self.database, *job) for job in lost) + self._break_locks(stale)
 
-    def _break_stale_locks(self) -> int:
+    def _stale_locks(self) -> list[Any]:
+        """Workflows that were locked at every look for too long."""
+        locked = self.database.mongo["workflows"].find(
+            {"metadata.campaigns": self.campaign, "locked": {"$exists": True}}, {"_id": 1}
+        )
+        clock = time.monotonic()
+        self._locked_since = {item["_id"]: self._locked_since.get(item["_id"], clock) for item in locked}
+        return [key for key, since in self._locked_since.items() if clock - since > STALE_LOCK_SECONDS]
+
+    def _break_locks(self, stale: list[Any]) -> int:
         workflows = self.database.mongo["workflows"]
-        locked = {
-            workflow["_id"]: workflow["nodes"]
-            for workflow in workflows.find(
-                {"metadata.campaigns": self.campaign, "locked": {"$exists": True}}, {"nodes": 1}
-            )
-        }
-        now = time.monotonic()
-        self._locked_since = {key: self._locked_since.get(key, now) for key in locked}
-        stale = [key for key, since in self._locked_since.items() if now - since > STALE_LOCK_SECONDS]
         for key in stale:
-            workflows.update_one({"_id": key}, {"$unset": {"locked": True}})
-            for fw_id in locked[key]:
+            workflow = workflows.find_one_and_update({"_id": key}, {"$unset": {"locked": True}}) or {"nodes": []}
+            for fw_id in workflow["nodes"]:
                 # Jobs and workflow may disagree, as the update was cut short: a job's launches tell its state.
                 self.database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
             del self._locked_since[key]
         return len(stale)
 
 
-def _heal_jobs(database: Database, campaign: str) -> int:
-    healed = 0
+@contextmanager
+def _only_healer(database: Database, campaign: str) -> Iterator[bool]:
+    """Let one process at a time heal a campaign: two that saw the same loss would both rerun the job."""
+    mine = owner_name()
+    stored = database.campaigns.find_one({"_id": campaign}, {"healer": 1}) or {}
+    healer = stored.get("healer")
+    alone = False
+    if healer is None or claim_is_free(healer["owner"], healer["at"]):
+        taken = database.campaigns.update_one(
+            {"_id": campaign, "healer": healer}, {"$set": {"healer": {"owner": mine, "at": now()}}}
+        )
+        alone = taken.modified_count == 1
+    try:
+        yield alone
+    finally:
+        if alone:
+            database.campaigns.update_one({"_id": campaign, "healer.owner": mine}, {"$set": {"healer": None}})
+
+
+def _lost_jobs(database: Database, campaign: str) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Jobs whose worker has died, each with its last launch; None where it died before there was one."""
     taken = database.mongo["fireworks"].find(
         {"state": {"$in": ["RUNNING", "RESERVED"]}, "spec.hts.campaigns": campaign},
         {"fw_id": 1, "state": 1, "launches": 1, "updated_on": 1, "spec.hts": 1},
     )
+    lost: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
     for firework in list(taken):
-        launches = list(
-            database.mongo["launches"].find(
-                {"launch_id": {"$in": firework["launches"]}}, {"state": 1, "fworker.name": 1, "launch_id": 1}
-            )
+        launch = database.mongo["launches"].find_one(
+            {"launch_id": {"$in": firework["launches"]}},
+            {"state": 1, "fworker.name": 1, "launch_id": 1},
+            sort=[("launch_id", DESCENDING)],
         )
-        if not launches:
+        if launch is None:
             if firework["state"] == "RESERVED" and _age(firework["updated_on"]) > RESERVED_WITHOUT_LAUNCH:
-                healed += _make_ready(database, firework)
-            continue
-        last = launches[-1]
-        if is_gone(last["fworker"]["name"]):
-            healed += _heal_one(database, firework, last)
-    return healed
+                lost.append((firework, None))
+        elif is_gone(launch["fworker"]["name"]):
+            lost.append((firework, launch))
+    return lost
 
 
-def _heal_one(database: Database, firework: dict[str, Any], launch: dict[str, Any]) -> bool:
-    if launch["state"] in ("COMPLETED", "FIZZLED"):
+def _heal_job(database: Database, firework: dict[str, Any], launch: dict[str, Any] | None) -> bool:
+    fw_id = firework["fw_id"]
+    _unlock(database, fw_id)
+    if launch and launch["state"] in ("COMPLETED", "FIZZLED"):
         # The worker finished and died before the workflow knew.
-        _unlock(database, firework["fw_id"])
-        database.launchpad._refresh_wf(firework["fw_id"])  # noqa: SLF001 (FireWorks offers no public name for it)
+        database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
         return True
-    if firework["spec"]["hts"].get("lost", 0) + 1 >= MAX_LOST:
-        if _claim(database, firework):
-            _unlock(database, firework["fw_id"])
-            database.launchpad.mark_fizzled(launch["launch_id"])
-            return True
-        return False
-    return _make_ready(database, firework)
-
-
-def _make_ready(database: Database, firework: dict[str, Any]) -> bool:
-    if not _claim(database, firework):
-        return False
-    _unlock(database, firework["fw_id"])
-    database.launchpad.rerun_fw(firework["fw_id"])
+    times = firework["spec"]["hts"].get("lost", 0) + 1
+    database.mongo["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"spec.hts.lost": times}})
+    if launch and times >= MAX_LOST:
+        database.launchpad.mark_fizzled(launch["launch_id"])
+    else:
+        database.launchpad.rerun_fw(fw_id)
     return True
-
-
-def _claim(database: Database, firework: dict[str, Any]) -> bool:
-    """Count the job as lost once more; of several healers that saw the same loss, one succeeds."""
-    seen = firework["spec"]["hts"].get("lost")
-    claimed = database.mongo["fireworks"].update_one(
-        {
-            "fw_id": firework["fw_id"],
-            "state": firework["state"],
-            "launches": firework["launches"],
-            "spec.hts.lost": seen,
-        },
-        {"$set": {"spec.hts.lost": (seen or 0) + 1}},
-    )
-    return claimed.modified_count == 1
 
 
 def _unlock(database: Database, fw_id: int) -> None:

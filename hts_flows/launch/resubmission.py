@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from hts_flows.campaign_file import parse_yaml
 from hts_flows.engines import Engine, engine_class
 from hts_flows.errors import InputError, nearest
 from hts_flows.launch.failures import FailureCause
@@ -103,14 +104,16 @@ def _edited(result: Result, edits: dict[str, str]) -> Engine:
             )
         if name not in kind.model_fields:
             raise InputError(f"--set {name}: {result.engine} has no such setting; {nearest(name, adjustable)}")
-    import yaml
-
-    values = {name: yaml.safe_load(text) for name, text in edits.items()}
+    values = {name: parse_yaml(text, f"--set {name}: {text!r}")[1] for name, text in edits.items()}
     try:
         return kind.model_validate(result.settings | values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"--set {first['loc'][0]}={first['input']}: {first['msg']}") from error
+        name = str(first["loc"][0]) if first["loc"] else next(iter(edits), "")
+        raise InputError(
+            f"--set {name}={edits.get(name, first['input'])}: {first['msg'].removeprefix('Value error, ')}",
+            "give a value that the setting can have, e.g. --set steps=1000",
+        ) from error
 
 
 def resubmit(database: Database, plan: Resubmission, *, user: str) -> int:

@@ -131,7 +131,7 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
 def _start_worker(campaign: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 (our own module)
-            [sys.executable, "-m", "hts_flows.launch.worker", campaign],
+            [sys.executable, "-m", "hts_flows.launch.worker", campaign, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
 """A worker: takes ready jobs of one campaign, one after the other, until the campaign is finished.
 
-Run as ``python -m hts_flows.launch.worker CAMPAIGN``; ``hts run`` starts several.
+Run as ``python -m hts_flows.launch.worker CAMPAIGN PARENT_PID``; ``hts run`` starts several.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ IDLE_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it ends, however that happens."""
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process when the one that started it ends, however that happens.
+
+    Parameters
+    ----------
+    parent
+        Process id of the one that started it: it may have ended already.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit("the run that started this worker has ended")
 
 
 def work(database: Database, campaign: str, settings: Settings) -> None:
@@ -97,14 +105,15 @@ def _launch_in_own_folder(parent: Path, launch: Callable[[], object]) -> None:
 
 def main() -> None:
     """Start a worker; the environment holds the settings."""
-    die_with_parent()
+    campaign, parent = sys.argv[1:]
+    die_with_parent(int(parent))
     os.environ |= ONE_THREAD
     from hts_flows.settings import load_settings
     from hts_flows.stores import connect
 
     quiet_fireworks()
     settings = load_settings()
-    work(connect(settings), sys.argv[1], settings)
+    work(connect(settings), campaign, settings)
 
 
 if __name__ == "__main__":

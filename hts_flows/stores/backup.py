@@ -6,14 +6,17 @@ import io
 import os
 import tarfile
 import tempfile
+import zlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import bson
 from bson import json_util
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import BulkWriteError, InvalidName
 
 from hts_flows.errors import InputError
 
@@ -35,6 +38,8 @@ def write_backup(database: Database, target: Path) -> int:
         Number of documents.
     """
     count = 0
+    if target.is_dir():
+        raise InputError(f"cannot write {target}: it is a folder", f"give a file, e.g. {target / 'backup.tar.gz'}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False)  # noqa: SIM115
@@ -103,28 +108,39 @@ def read_backup(database: Database, source: Path, *, replace: bool = False) -> i
             members = [member for member in archive if member.name.endswith(".bson")]
             if not members:
                 raise InputError(f"{source} holds no collections", "give a file that 'hts db backup' wrote")
+            for member in members:
+                # Every document is decoded once before anything is dropped.
+                deque(bson.decode_file_iter(_content(archive, member), codec_options=_RAW), maxlen=0)
             for name in database.mongo.list_collection_names() if replace else ():
                 database.mongo[name].delete_many({})
             return sum(_read_collection(database, archive, member) for member in members)
-    except (tarfile.TarError, EOFError, bson.errors.InvalidBSON, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, bson.errors.InvalidBSON, OSError) as error:
         raise InputError(
             f"{source} is no backup that can be read: {error}", "give a file that 'hts db backup' wrote"
+        ) from error
+    except (BulkWriteError, InvalidName) as error:
+        raise InputError(
+            f"{source} holds documents that MongoDB refuses: {error}", "the database may now hold a part of them"
         ) from error
 
 
 def _read_collection(database: Database, archive: tarfile.TarFile, member: tarfile.TarInfo) -> int:
     name = Path(member.name).name.removesuffix(".bson")
-    data = archive.extractfile(member)
-    if data is None:
-        return 0
     collection = database.mongo[name]
     if name == "fw_id_assigner":
         collection.delete_many({})  # the counter that connecting has made
     count = 0
-    for batch in _batches(bson.decode_file_iter(data, codec_options=_RAW)):
+    for batch in _batches(bson.decode_file_iter(_content(archive, member), codec_options=_RAW)):
         collection.insert_many(batch, ordered=False)
         count += len(batch)
     return count
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    data = archive.extractfile(member)
+    if data is None:
+        raise tarfile.ReadError(f"{member.name} is no file")
+    return data
 
 
 def _batches(documents: Iterator[Any]) -> Iterator[list[Any]]:

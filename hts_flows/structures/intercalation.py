@@ -8,6 +8,7 @@ found from the host's structure (:mod:`~hts_flows.structures.layers`, :mod:`~hts
 from __future__ import annotations
 
 import json
+from collections import Counter
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,20 +31,34 @@ MAX_DENOMINATOR = 24
 #: Highest stage.
 MAX_STAGE = 12
 _MOST = 2
+#: A decimal may be this far from the fraction it is rounded from.
+_ROUNDING = Fraction(1, 1000)
+#: What a list of each kind looks like.
+_EXAMPLES = {
+    "hosts": "[graphite]",
+    "intercalants": "[Li, K]",
+    "concentrations": "[1/6, 1/3]",
+    "stages": "[1, 2]",
+}
 
 
 def parse_concentration(value: Any) -> str:
     """Bring a concentration to its form in lowest terms, e.g. "1/6".
+
+    A decimal stands for the fraction it was rounded from (0.333 is 1/3); a fraction or whole number is taken as it is.
 
     Raises
     ------
     ValueError
         Not a fraction with a denominator up to 24, not above 0, or above 2.
     """
+    text = str(value).strip()
     try:
-        exact = Fraction(str(value))
+        # By way of float: an exponent such as 1e-999999999 must not be written out in digits.
+        is_decimal = "/" not in text and not text.lstrip("+-").isdecimal()
+        exact = Fraction(repr(float(text))) if is_decimal else Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{value!r} is not a concentration; write a fraction such as 1/6 or 0.25") from None
+        raise ValueError(f"{text[:40]!r} is not a concentration; write a fraction such as 1/6 or 0.25") from None
     if exact <= 0:
         raise ValueError(f"concentration {value} must be above 0 (the empty host is computed anyway)")
     if exact > _MOST:
@@ -51,9 +66,10 @@ def parse_concentration(value: Any) -> str:
             f"concentration {value} is above {_MOST} intercalants per host formula unit, the most there is"
         )
     fraction = exact.limit_denominator(MAX_DENOMINATOR)
-    if abs(fraction - exact) > Fraction(1, 1000):
+    if fraction <= 0 or abs(fraction - exact) > (_ROUNDING if is_decimal else 0):
+        near = max(fraction, Fraction(1, MAX_DENOMINATOR))
         raise ValueError(
-            f"concentration {value} is no fraction with a denominator up to {MAX_DENOMINATOR}; did you mean {fraction}?"
+            f"concentration {value} is no fraction with a denominator up to {MAX_DENOMINATOR}; did you mean {near}?"
         )
     return str(fraction)
 
@@ -103,7 +119,9 @@ class IntercalationSpace(CandidateSpace):
             return value
         if not isinstance(value, list | tuple):
             other = ' or "all"' if may_be_all else ""
-            raise ValueError(f"write a list{other}, e.g. [{value}]")  # noqa: TRY004 - pydantic reports ValueError
+            is_item = isinstance(value, str | int | float) and not isinstance(value, bool)
+            example = f"[{value}]" if is_item else _EXAMPLES[info.field_name]
+            raise ValueError(f"write a list{other}, e.g. {example}")  # noqa: TRY004 - pydantic reports ValueError
         if not value:
             raise ValueError("the list is empty; give at least one")
         if any(isinstance(item, bool) for item in value):
@@ -115,7 +133,7 @@ class IntercalationSpace(CandidateSpace):
     @field_validator("hosts", "intercalants", "concentrations", "stages")
     @classmethod
     def _no_duplicates(cls, value: Any) -> Any:
-        if isinstance(value, list) and (twice := [item for item in value if value.count(item) > 1]):
+        if isinstance(value, list) and (twice := [item for item, count in Counter(value).items() if count > 1]):
             raise ValueError(f"{twice[0]} is given twice")
         return value
 
@@ -134,6 +152,13 @@ class IntercalationSpace(CandidateSpace):
     def _orderings_from_one(cls, value: Any) -> Any:
         if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise ValueError(f'{value!r} orderings; give a whole number from 1, or "all"')
+        return value
+
+    @field_validator("max_atoms", mode="before")
+    @classmethod
+    def _atoms_are_a_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("not a number of atoms; give a whole number from 1")  # noqa: TRY004 - pydantic reports it
         return value
 
     def candidates(self, inventories: Inventories) -> Iterator[Candidate]:
@@ -166,6 +191,7 @@ class IntercalationSpace(CandidateSpace):
         hosts: Sequence[Any] = _picked(inventories, "hosts", self.hosts)
         intercalants: Sequence[Any] = _picked(inventories, "intercalants", self.intercalants)
         for host in hosts:
+            host.structure()  # refuses, by its name, a host that cannot be right
             series = [
                 _Series(self, host, Fraction(concentration), stage)
                 for concentration in self.concentrations

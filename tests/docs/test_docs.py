@@ -56,7 +56,7 @@ def parse(words):
 @pytest.fixture(scope="module")
 def stored(mongod, tmp_path_factory):
     """A database with a small campaign, computed for real, under the names that the pages use."""
-    pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
+    pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install --editable '.[sevennet]'")
     from hts_flows.campaign import Campaign
     from hts_flows.launch.worker import work
     from hts_flows.settings import load_settings

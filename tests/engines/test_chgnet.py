@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from hts_flows.engines import engine_from_dict
 from hts_flows.errors import EngineNotAvailableError
 
-pytest.importorskip("chgnet", reason="CHGNet is not installed: pip install 'hts-flows[chgnet]'")
+pytest.importorskip("chgnet", reason="CHGNet is not installed: pip install --editable '.[chgnet]'")
 
 
 def engine(**settings):

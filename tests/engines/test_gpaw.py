@@ -15,7 +15,7 @@ QUICK = {"cutoff": 300, "kspacing": 0.6, "smearing": 0.05}
 
 needs_gpaw = pytest.mark.skipif(
     __import__("importlib.util").util.find_spec("gpaw") is None,
-    reason="GPAW is not installed: apt-get install libxc-dev libopenblas-dev g++; CC=g++ pip install 'hts-flows[gpaw]'",
+    reason="GPAW is not installed: apt-get install libxc-dev libopenblas-dev g++; make gpaw",
 )
 
 

@@ -12,7 +12,7 @@ from hts_flows.engines import engine_class, engine_from_dict
 from hts_flows.engines.base import UnphysicalResultError
 from hts_flows.errors import EngineNotAvailableError
 
-pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
+pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install --editable '.[sevennet]'")
 pytest.importorskip("dftd3", reason="D3 is not installed: pip install dftd3")
 
 

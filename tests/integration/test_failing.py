@@ -16,7 +16,7 @@ from small_campaign import (
     wait_for,
 )
 
-pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
+pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install --editable '.[sevennet]'")
 
 
 def test_a_failed_candidate_is_a_result_and_its_resubmission_runs_it_alone(campaign, hts, database):

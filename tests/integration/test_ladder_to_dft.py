@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pymatgen.core import Structure
 
-pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
-pytest.importorskip("gpaw", reason="GPAW is not installed: CC=g++ pip install 'hts-flows[gpaw]'")
+pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install --editable '.[sevennet]'")
+pytest.importorskip("gpaw", reason="GPAW is not installed: make gpaw")
 
 CAMPAIGN = """\
 name: ladder

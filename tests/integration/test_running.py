@@ -13,7 +13,7 @@ from small_campaign import (
     launches_by_result,
 )
 
-pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install 'hts-flows[sevennet]'")
+pytest.importorskip("sevenn", reason="SevenNet is not installed: pip install --editable '.[sevennet]'")
 
 
 def test_a_run_gives_one_object_a_candidate_and_a_second_run_computes_nothing(campaign, hts, database):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from hts_flows.errors import InputError
@@ -29,6 +31,21 @@ def test_a_file_that_is_no_backup_changes_nothing(database, tmp_path, content):
     with pytest.raises(InputError, match=r"other\.tar\.gz"):
         read_backup(database, file, replace=True)
     assert database.results.count_documents({}) == 1
+
+
+def test_a_backup_that_is_damaged_in_the_middle_is_refused_before_anything_is_dropped(database, tmp_path):
+    database.results.insert_many(
+        [{"_id": number, "text": random.Random(number).randbytes(200)} for number in range(500)]
+    )
+    file = tmp_path / "backup.tar.gz"
+    write_backup(database, file)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(byte ^ 0xFF for byte in content[middle : middle + 40])
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"backup\.tar\.gz"):
+        read_backup(database, file, replace=True)
+    assert database.results.count_documents({}) == 500
 
 
 def test_an_unwritable_place_is_named(database, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from fractions import Fraction
 from itertools import combinations
@@ -328,6 +329,20 @@ def test_host_without_layers_is_named():
         ({"concentrations": [-0.5]}, "above 0"),
         ({"concentrations": [2.5]}, "above 2"),
         ({"concentrations": [0.33]}, "did you mean 1/3"),
+        ({"concentrations": [0.001]}, "did you mean 1/24"),
+        ({"concentrations": ["1/1000"]}, "did you mean 1/24"),
+        ({"concentrations": ["1/104"]}, "did you mean 1/24"),
+        ({"concentrations": ["2/47"]}, "concentration 2/47 is no fraction .*did you mean 1/24"),
+        ({"concentrations": ["3/71"]}, "concentration 3/71 is no fraction"),
+        ({"concentrations": ["1e-400"]}, "above 0"),
+        ({"concentrations": ["1e-999999999"]}, "above 0"),
+        ({"concentrations": ["1e999999999"]}, "write a fraction"),
+        ({"concentrations": [float("nan")]}, "write a fraction"),
+        ({"concentrations": [10**5000]}, "concentrations"),
+        ({"concentrations": {"a": 1}}, r"write a list, e.g. \[1/6, 1/3\]"),
+        ({"concentrations": None}, r"write a list, e.g. \[1/6, 1/3\]"),
+        ({"hosts": None}, r"write a list or \"all\", e.g. \[graphite\]"),
+        ({"max_atoms": True}, "whole number"),
         ({"concentrations": ["a third"]}, "write a fraction"),
         ({"concentrations": ["1/0"]}, "write a fraction"),
         ({"stages": [0]}, "stages count from 1"),
@@ -349,6 +364,26 @@ def test_bad_values_are_refused_in_plain_words(fields, message):
 def test_concentrations_are_read_as_text_and_number(fraction):
     assert parse_concentration(str(fraction)) == str(fraction)
     assert parse_concentration(round(float(fraction), 6)) == str(fraction)
+
+
+def test_only_decimals_are_rounded():
+    assert parse_concentration(0.0417) == "1/24"
+    assert parse_concentration("0.333") == "1/3"
+    assert parse_concentration("2/12") == "1/6"
+    assert parse_concentration(1) == "1"
+    with pytest.raises(ValueError, match="333/1000"):
+        parse_concentration("333/1000")
+
+
+def test_a_host_that_cannot_be_built_is_refused_by_its_name(tmp_path):
+    text = (INVENTORIES.folder / "hosts.yaml").read_text(encoding="utf-8")
+    start = text.index("- id: graphite")
+    entry = text[start : text.index("\n- id:", start + 1)]
+    assert "P6_3/mmc" in entry
+    (tmp_path / "hosts.yaml").write_text(entry.replace("P6_3/mmc", "P9_9/foo"), encoding="utf-8")
+    shutil.copy(INVENTORIES.folder / "intercalants.yaml", tmp_path)
+    with pytest.raises(InputError, match="graphite: cannot build the structure of space group 'P9_9/foo'"):
+        list(space().candidates(Inventories(tmp_path)))
 
 
 def test_every_field_is_described():
