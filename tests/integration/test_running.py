@@ -59,6 +59,17 @@ def test_the_best_go_up_the_ladder_with_their_references_and_start_from_the_step
     assert promoted[0]["properties"]["intercalation_energy"] != lowest["properties"]["intercalation_energy"]
     found = json.loads(hts("results", "small", "--json").stdout)
     assert [item["formula"] for item in found if item["promoted"]] == [lowest["formula"]]
+    # The ladder has the engine twice: its rows are told apart.
+    assert "E_int sevennet:2" in hts("results", "small").stdout
+    upper = json.loads(hts("results", "small", "--engine", "sevennet:2", "--json").stdout)
+    assert [item["settings"]["model"] for item in upper] == ["7net-l3i5"]
+    assert [row["engine"] for row in json.loads(hts("status", "small", "--json").stdout)] == ["sevennet", "sevennet:2"]
+    # Without the upper row, what it gave is no longer of the campaign, and all commands go on working.
+    campaign()
+    assert hts("run", "small.yaml", "--update").returncode == 0
+    found = json.loads(hts("results", "small", "--json").stdout)
+    assert [item["promoted"] for item in found] == [[]] * len(found)
+    assert "sevennet:2" not in hts("results", "small").stdout
 
 
 @pytest.mark.parametrize("callers", ["threads", "processes"])
