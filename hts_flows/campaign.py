@@ -326,7 +326,7 @@ def _problems(
     found = []
     for detail in error.errors():
         path = (*place, *detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if detail["type"] == "extra_forbidden":
             names = [*(_model_at(model, detail["loc"][:-1]) or model).model_fields, *also]
             message = f"unknown key {detail['loc'][-1]!r}; {nearest(str(detail['loc'][-1]), names)}"

@@ -209,9 +209,13 @@ def test_aliases_may_share_values_between_entries(hosts_file):
     assert entries["mine"].content() == entries["yours"].content()
 
 
-def test_many_entries_without_aliases_are_no_alias_bomb(hosts_file):
-    text = "".join(entry_text(id=f"host{number}", name="Cu", source="measured by us") for number in range(300))
-    assert len(load_entries(hosts_file(text), Host, "id")) == 300
+def test_only_values_repeated_by_aliases_are_limited(hosts_file, monkeypatch):
+    monkeypatch.setattr("hts_flows.campaign_file.MAX_REPEATED", 20)
+    plain = "".join(entry_text(id=f"host{number}") for number in range(9))
+    assert len(load_entries(hosts_file(plain), Host, "id")) == 9
+    repeated = "".join(entry_text(id=f"host{number}", lattice="*cell") for number in range(9))
+    with pytest.raises(InputError, match="aliases"):
+        load_entries(hosts_file(entry_text(lattice="&cell {a: 3.61}") + repeated), Host, "id")
 
 
 def test_a_file_that_is_no_list_is_refused(hosts_file):

@@ -110,8 +110,9 @@ def _edited(result: Result, edits: dict[str, str]) -> Engine:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else next(iter(edits), "")
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         raise InputError(
-            f"--set {name}={edits.get(name, first['input'])}: {first['msg'].removeprefix('Value error, ')}",
+            f"--set {name}={edits.get(name, first['input'])}: {message}",
             "give a value that the setting can have, e.g. --set steps=1000",
         ) from error
 
