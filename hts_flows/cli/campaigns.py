@@ -175,7 +175,7 @@ class _Watch:
                 BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
             )
             self.bar.start()
-            self.task = self.bar.add_task("starting workers", total=None)
+            self.task = self.bar.add_task("queuing calculations, starting workers", total=None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,7 +229,8 @@ def submit(file: CampaignFile, update: Update = False) -> None:
     from hts_flows.launch.advance import advance
 
     campaign, _, database = _prepare(file, update=update, check_engines=False)
-    outcome = advance(database, campaign.name)
+    with console.status("queuing the calculations"):
+        outcome = advance(database, campaign.name)
     console.print(
         f"{campaign.name}: {outcome.submitted} calculations queued" + (", finished" if outcome.finished else "")
     )

@@ -128,10 +128,10 @@ class PrivateMongod:
             It cannot be started; the message holds the end of its log.
         """
         with self._lock():
-            process = self._process()
-            if process is None:
-                process = self._start()
-            credentials = self._credentials()
+            process = self._process() or self._start()
+            credentials = self._credentials() | {"port": _port_of(process)}
+            if credentials != self._credentials():
+                self._write_credentials(credentials)
             if not credentials.get("ready"):
                 # Also where an earlier command started it and was killed before there was a user.
                 self._wait_until_ready(process, credentials)
@@ -186,13 +186,17 @@ class PrivateMongod:
             yield
 
     def _process(self) -> psutil.Process | None:
-        """Find the running mongod of this folder, and no other process that got its pid."""
-        try:
-            process = psutil.Process(int(self.pid_file.read_text()))
-            if process.status() != psutil.STATUS_ZOMBIE and str(self.data) in process.cmdline():
-                return process
-        except (OSError, ValueError, psutil.Error):
-            pass
+        """Find the running mongod of this folder, and no other process that got its pid.
+
+        mongod writes its pid into its lock file too: that one is there when the start was cut short.
+        """
+        for file in (self.pid_file, self.data / "mongod.lock"):
+            try:
+                process = psutil.Process(int(file.read_text()))
+                if _runs(process) and str(self.data) in process.cmdline():
+                    return process
+            except (OSError, ValueError, psutil.Error):
+                continue
         return None
 
     def _credentials(self) -> dict[str, Any]:
@@ -219,7 +223,6 @@ class PrivateMongod:
             *("--bind_ip", "127.0.0.1"),
             *("--wiredTigerCacheSizeGB", str(self.settings.mongod_cache)),
             *("--logpath", str(self.log)),
-            *("--pidfilepath", str(self.pid_file)),
             "--logappend",
             "--nounixsocket",
             "--auth",
@@ -270,6 +273,11 @@ class PrivateMongod:
             if path.is_file():
                 lines += path.read_text(errors="replace").splitlines()[-count:]
         return "\n".join("  " + line[:300] for line in lines)
+
+
+def _port_of(process: psutil.Process) -> int:
+    command = process.cmdline()
+    return int(command[command.index("--port") + 1])
 
 
 def _runs(process: psutil.Process) -> bool:
