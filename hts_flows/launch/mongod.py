@@ -128,10 +128,12 @@ class PrivateMongod:
             It cannot be started; the message holds the end of its log.
         """
         with self._lock():
-            process = self._process() or self._start()
-            credentials = self._credentials() | {"port": _port_of(process)}
-            if credentials != self._credentials():
-                self._write_credentials(credentials)
+            process = self._process()
+            if process is None:
+                process = self._start()
+            elif (port := _port_of(process)) != self._credentials()["port"]:
+                self._write_credentials(self._credentials() | {"port": port})
+            credentials = self._credentials()
             if not credentials.get("ready"):
                 # Also where an earlier command started it and was killed before there was a user.
                 self._wait_until_ready(process, credentials)
@@ -193,7 +195,7 @@ class PrivateMongod:
         for file in (self.pid_file, self.data / "mongod.lock"):
             try:
                 process = psutil.Process(int(file.read_text()))
-                if _runs(process) and str(self.data) in process.cmdline():
+                if _runs(process) and str(self.data) in _command_line(process):
                     return process
             except (OSError, ValueError, psutil.Error):
                 continue
@@ -276,8 +278,16 @@ class PrivateMongod:
 
 
 def _port_of(process: psutil.Process) -> int:
-    command = process.cmdline()
+    command = _command_line(process)
     return int(command[command.index("--port") + 1])
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Arguments of a process; Linux shows none for a moment while a program starts."""
+    deadline = time.monotonic() + 1.0
+    while not (command := process.cmdline()) and _runs(process) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return command
 
 
 def _runs(process: psutil.Process) -> bool:
