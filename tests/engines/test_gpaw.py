@@ -133,5 +133,5 @@ def test_functional_follows_from_the_system():
 
 def test_missing_package_is_reported_with_what_to_type(monkeypatch):
     monkeypatch.setattr("hts_flows.engines._packages.find_spec", lambda name: None if name == "gpaw" else object())
-    with pytest.raises(EngineNotAvailableError, match=r"libxc-dev(.|\n)*CC=g\+\+ pip install"):
+    with pytest.raises(EngineNotAvailableError, match=r"libxc-dev(.|\n)*make gpaw"):
         engine().check()
