@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from hts_flows.campaign_file import parse_yaml
 from hts_flows.errors import InputError, nearest
 
 ENV_PREFIX = "HTS_"
@@ -120,12 +120,7 @@ def _read_file(path: Path) -> dict[str, Any]:
                 f"settings file not found: {path} (from {CONFIG_VARIABLE})", f"create it or unset {CONFIG_VARIABLE}"
             )
         return {}
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{path}: not valid YAML: {error}", "correct the file; 'hts settings' shows the result"
-        ) from error
+    data = parse_yaml(path.read_text(encoding="utf-8"), str(path))[1] or {}
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected 'name: value' lines, found a {type(data).__name__}")
     for key in data:

@@ -14,7 +14,7 @@ from hts_flows.cli import campaigns, data, database, setup
 from hts_flows.cli.output import console, print_error
 from hts_flows.errors import HtsError, InputError
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_INPUT = 0, 1, 2
+EXIT_FAILED, EXIT_BAD_INPUT = 1, 2
 
 app = typer.Typer(
     name="hts",

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pymongo import UpdateOne
 
@@ -88,10 +88,17 @@ def release_unwanted(database: Database, campaign: str, candidate_ids: list[str]
         "$or": [{"candidate_id": {"$nin": candidate_ids}}, {"settings_hash": {"$nin": settings_hashes}}],
     }
     keys = [document["_id"] for document in database.results.find(unwanted, {"_id": 1})]
-    database.mongo["fireworks"].update_many(
-        {"spec.hts.result": {"$in": keys}}, {"$pull": {"spec.hts.campaigns": campaign}}
-    )
+    _tag_jobs(database, keys, "$pull", campaign)
     database.results.update_many({"_id": {"$in": keys}}, {"$pull": {"campaigns": campaign}})
+
+
+def _tag_jobs(database: Database, keys: list[str], operator: Literal["$addToSet", "$pull"], campaign: str) -> None:
+    """Write on the workflows and jobs of some results that a campaign wants them, or no longer does."""
+    for collection, result, campaigns in (
+        ("workflows", "metadata.result", "metadata.campaigns"),
+        ("fireworks", "spec.hts.result", "spec.hts.campaigns"),
+    ):
+        database.mongo[collection].update_many({result: {"$in": keys}}, {operator: {campaigns: campaign}})
 
 
 def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[Wanted]) -> int:
@@ -107,12 +114,7 @@ def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[W
     ]
     database.results.bulk_write(operations, ordered=False)
     # Jobs that another campaign has queued are worked on for this one too.
-    database.mongo["workflows"].update_many(
-        {"metadata.result": {"$in": keys}}, {"$addToSet": {"metadata.campaigns": campaign}}
-    )
-    database.mongo["fireworks"].update_many(
-        {"spec.hts.result": {"$in": keys}}, {"$addToSet": {"spec.hts.campaigns": campaign}}
-    )
+    _tag_jobs(database, keys, "$addToSet", campaign)
     return add_claimed(database, keys, claim)
 
 
