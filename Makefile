@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements/constraints.txt
 CAMPAIGN := graphite_alkali
 
-.PHONY: help demo test gpaw lint docs clean
+.PHONY: help demo test bench gpaw lint docs clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,10 @@ demo: $(VENV)/.demo  ## Install what the demo needs, then run it
 
 test: $(VENV)/.test  ## Install what the tests need, then run them (engines that are missing are skipped, saying so)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+bench: $(VENV)/.test  ## Compare with FireWorks' launchers on a real SLURM (needs root; ten minutes), see benchmarks/
+	$(BIN)/python benchmarks/launching.py
+	$(BIN)/python benchmarks/reconciling.py
 
 # GPAW is C++, but is compiled by whatever CC names.
 gpaw: $(VENV)/.torch  ## Build GPAW into .venv; needs Debian's g++ libxc-dev libopenblas-dev or the like

@@ -14,13 +14,15 @@ from hts_flows.engines import Engine, engine_class
 from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
 from hts_flows.inventories import Inventories
+from hts_flows.retry import RetryRule, check_cause, check_settings
+from hts_flows.slurm.resources import Resources
 
 if TYPE_CHECKING:
     from hts_flows.campaign_file import YamlDocument
     from hts_flows.properties.base import PropertyDoc
 
-#: How many parts of a place name a section that is validated by itself: candidates, or one row of calculate.
-SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2}
+#: How many parts of a place name a section that is validated by itself: candidates, or one row of the others.
+SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2, "retry": 2}
 #: Keys of a ``candidates:`` section that hold names of the inventory of the same name.
 INVENTORY_KEYS: tuple[Literal["hosts"], Literal["intercalants"]] = ("hosts", "intercalants")
 #: What is expected, for pydantic's kinds of error that say it in a programmer's words.
@@ -99,12 +101,17 @@ class LadderRow(BaseModel):
     optional: bool = Field(
         default=False, description="Skip this row, saying so, where its engine is not installed; else that is an error"
     )
+    resources: Resources = Field(
+        default=Resources(), description="What its SLURM jobs ask for, beyond the cluster's settings for this engine"
+    )
 
     def content(self) -> dict[str, Any]:
         """Give the row as it could stand in a file, every setting spelled out."""
         row = self.engine.model_dump(mode="json")
         if self.promote:
             row["promote"] = self.promote.model_dump(mode="json", exclude_none=True)
+        if resources := self.resources.stored():
+            row["resources"] = resources
         return row | {"optional": self.optional}
 
 
@@ -118,6 +125,9 @@ class Level:
     previous_hash: str | None
     promote: Promotion | None
     optional: bool
+
+    resources: dict[str, Any]
+    """What the campaign asks for its SLURM jobs, as stored; the cluster's settings fill in the rest."""
 
     name: str
     """Name for people: the engine's, with a number where the ladder has it more than once."""
@@ -143,6 +153,9 @@ class Campaign(BaseModel):
     )
     candidates: SerializeAsAny[CandidateSpace] = Field(description="What to generate; the keys depend on 'domain'")
     calculate: list[LadderRow] = Field(min_length=1, description="The ladder of engines, cheapest first")
+    retry: dict[str, RetryRule] = Field(
+        default={}, description="Failures that are resubmitted without asking: a cause, and what is done about it"
+    )
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "campaign") -> Campaign:
@@ -162,6 +175,8 @@ class Campaign(BaseModel):
         rows = data.get("calculate")
         if isinstance(rows, list) and rows:
             prepared["calculate"] = [_read_row(row, number, problems) for number, row in enumerate(rows)]
+        if "retry" in data:
+            prepared["retry"] = _read_retry(data["retry"], problems)
         try:
             campaign = cls.model_validate(prepared)
         except ValidationError as error:
@@ -180,7 +195,7 @@ class Campaign(BaseModel):
         return campaign
 
     def _check_ladder(self) -> list[Problem]:
-        problems = []
+        problems = [Problem(*found) for found in check_settings(self.retry, [row.engine for row in self.calculate])]
         document = self.domain.properties
         for number, row in enumerate(self.calculate):
             place = ("calculate", number, "promote")
@@ -230,6 +245,7 @@ class Campaign(BaseModel):
             "inventories": self.inventories,
             "candidates": self.candidates.model_dump(mode="json"),
             "calculate": [row.content() for row in self.calculate],
+            **({"retry": {cause: rule.stored() for cause, rule in self.retry.items()}} if self.retry else {}),
         }
 
     @property
@@ -253,7 +269,8 @@ class Campaign(BaseModel):
             same = sum(level.engine.engine == engine.engine for level in levels)
             name = f"{engine.engine}:{same + 1}" if same else engine.engine
             settings_hash = engine.settings_hash(previous)
-            levels.append(Level(number, engine, settings_hash, previous, row.promote, row.optional, name))
+            resources = row.resources.stored()
+            levels.append(Level(number, engine, settings_hash, previous, row.promote, row.optional, resources, name))
         return levels
 
     def all_candidates(self) -> list[Candidate]:
@@ -310,13 +327,30 @@ def _read_row(row: Any, number: int, problems: list[Problem]) -> Any:
     try:
         own["engine"] = engine_type.model_validate(settings)
     except ValidationError as error:
-        problems += _problems(error, engine_type, place, also=("promote", "optional"))
+        problems += _problems(error, engine_type, place, also=("promote", "optional", "resources"))
         return row
     try:
         return LadderRow.model_validate(own)
     except ValidationError as error:
         problems += _problems(error, LadderRow, place)
         return row
+
+
+def _read_retry(section: Any, problems: list[Problem]) -> Any:
+    if not isinstance(section, dict):
+        problems.append(Problem(("retry",), f"expected 'CAUSE: {{at_most: 2}}' lines, found {_shown(section)}"))
+        return {}
+    rules = {}
+    for cause, rule in section.items():
+        place = ("retry", cause)
+        if wrong := check_cause(cause):
+            problems.append(Problem(place, wrong))
+            continue
+        try:
+            rules[cause] = RetryRule.model_validate(rule)
+        except ValidationError as error:
+            problems += _problems(error, RetryRule, place)
+    return rules
 
 
 def _problems(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from hts_flows.campaign_file import parse_yaml
+from hts_flows.campaign_file import YamlDocument, parse_yaml
 from hts_flows.errors import InputError, nearest
+from hts_flows.slurm.cluster import DEFAULT, Cluster
 
 ENV_PREFIX = "HTS_"
 #: Names the settings file itself, so it is no setting.
 CONFIG_VARIABLE = "HTS_CONFIG_FILE"
+#: Settings that only the file can hold: they do not fit into a variable.
+FILE_ONLY = frozenset({"clusters"})
+_CLUSTER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
 
 
 class SettingOrigin(NamedTuple):
@@ -68,6 +73,20 @@ class Settings(BaseSettings):
     inventories: Path | None = Field(
         default=None, description="Folder of inventories; else those that come with hts_flows"
     )
+    clusters: Annotated[dict[str, Cluster], NoDecode] = Field(
+        default={}, description="SLURM clusters that 'hts launch' can send jobs to, each under its name"
+    )
+
+    @field_validator("clusters", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"clusters are described in the settings file, {config_file()}")  # noqa: TRY004 (pydantic)
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {**content, "name": name} if isinstance(content, dict) else content for name, content in value.items()
+        }
 
     @classmethod
     def settings_customise_sources(
@@ -99,7 +118,10 @@ class Settings(BaseSettings):
             else:
                 origin = "default"
             value = getattr(self, name)
-            shown = mask_password(value.get_secret_value()) if isinstance(value, SecretStr) else str(value)
+            if isinstance(value, SecretStr):
+                shown = mask_password(value.get_secret_value())
+            else:
+                shown = ", ".join(value) if isinstance(value, dict) else str(value)
             rows.append(SettingOrigin(name, "" if value is None else shown, origin, field.description or ""))
         return rows
 
@@ -120,13 +142,95 @@ def _read_file(path: Path) -> dict[str, Any]:
                 f"settings file not found: {path} (from {CONFIG_VARIABLE})", f"create it or unset {CONFIG_VARIABLE}"
             )
         return {}
-    data = parse_yaml(path.read_text(encoding="utf-8"), str(path))[1] or {}
+    root, data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    data = data or {}
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected 'name: value' lines, found a {type(data).__name__}")
     for key in data:
         if key not in Settings.model_fields:
             raise InputError(f"{path}: unknown setting {key!r}; {nearest(str(key), Settings.model_fields)}")
-    return data
+    if data.get("clusters") is not None:
+        data["clusters"] = _read_clusters(YamlDocument(path, data, root))
+    return {key: value for key, value in data.items() if key != "clusters" or value is not None}
+
+
+def _read_clusters(document: YamlDocument) -> dict[str, Cluster]:
+    """Read the clusters of the settings file, gathering every problem.
+
+    Raises
+    ------
+    InputError
+        With file, line, key, value and what is allowed for each problem.
+    """
+    from hts_flows.campaign import Problem, _problems
+    from hts_flows.engines import engine_names
+
+    section = document.data["clusters"]
+    problems: list[Problem] = []
+    clusters = {}
+    if not isinstance(section, dict):
+        problems.append(Problem(("clusters",), f"expected 'name:' lines, found a {type(section).__name__}"))
+        section = {}
+    for name, content in section.items():
+        place = ("clusters", name)
+        if not (isinstance(name, str) and _CLUSTER_NAME.match(name)):
+            problems.append(Problem(place, "a name has letters, digits, _ and - (at most 32); put a number in quotes"))
+            continue
+        if content is not None and not isinstance(content, dict):
+            problems.append(Problem(place, f"expected 'key: value' lines, found a {type(content).__name__}"))
+            continue
+        try:
+            clusters[name] = Cluster.model_validate({**(content or {}), "name": name})
+        except ValidationError:
+            problems += _problems(_error_without_password(name, content or {}), Cluster, place)
+            continue
+        problems += [
+            Problem((*place, "resources", engine), f"no such engine; {nearest(engine, [DEFAULT, *engine_names()])}")
+            for engine in clusters[name].resources
+            if engine not in {DEFAULT, *engine_names()}
+        ]
+        if "name" in (content or {}):
+            problems.append(Problem((*place, "name"), "leave it out: the name is the key above"))
+    if problems:
+        lines = [document.describe(problem.path, problem.message) for problem in problems]
+        raise InputError("\n".join(lines), "correct the file; 'hts cluster show' shows what it says")
+    return clusters
+
+
+def _error_without_password(name: str, content: dict[str, Any]) -> ValidationError:
+    """Validate what was refused once more, without its password, which messages would show."""
+    uri = content.get("mongodb_uri")
+    masked = {"mongodb_uri": mask_password(uri)} if isinstance(uri, str) else {}
+    try:
+        Cluster.model_validate({**content, **masked, "name": name})
+    except ValidationError as error:
+        return error
+    raise AssertionError("the password alone was refused")
+
+
+def pick_cluster(settings: Settings, name: str | None) -> Cluster:
+    """Find a cluster by its name; the only one where no name is given.
+
+    Raises
+    ------
+    InputError
+        None is configured, there is no such one, or there are several and no name.
+    """
+    if not settings.clusters:
+        raise InputError(
+            f"no cluster is described in {config_file()}",
+            "write there how to reach it, and see docs/clusters.md; where sbatch runs on this machine, at least:\n"
+            "  clusters:\n    NAME:\n      scratch: /folder/that/every/node/sees",
+        )
+    if name is None and len(settings.clusters) == 1:
+        return next(iter(settings.clusters.values()))
+    if name is None:
+        raise InputError(
+            f"{config_file()} describes {len(settings.clusters)} clusters", f"name one: {', '.join(settings.clusters)}"
+        )
+    if name not in settings.clusters:
+        raise InputError(f"unknown cluster {name!r}; {nearest(name, settings.clusters)}", f"see {config_file()}")
+    return settings.clusters[name]
 
 
 def load_settings() -> Settings:

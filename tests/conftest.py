@@ -16,6 +16,7 @@ from hts_flows.launch.mongod import PrivateMongod, find_mongod
 from hts_flows.settings import Settings, load_settings
 from hts_flows.stores import Database, connect
 
+pytest_plugins = ("slurm_fixture",)
 ROOT = Path(__file__).resolve().parent.parent
 #: Variables of the user's that the tests obey; all other HTS_ ones are hidden from them.
 _KEPT = ("HTS_MONGOD", "HTS_TESTS_REQUIRE_ALL")

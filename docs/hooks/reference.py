@@ -110,7 +110,7 @@ def load(path: str) -> type[BaseModel]:
 def field_table(model: type[BaseModel], leave_out: tuple[str, ...] = ()) -> str:
     """Table of key, type, default, bounds and meaning, for what people write."""
     rows = [
-        (f"`{name}`", kind(part), default(field), allowed(part), _meaning(field))
+        (f"`{name}`", kind(part), default(field, part), allowed(part), _meaning(field))
         for name, field, part in _parts(model, leave_out)
     ]
     return table(("key", "type", "default", "allowed", "meaning"), rows)
@@ -172,17 +172,19 @@ def allowed(part: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(found))
 
 
-def default(field: FieldInfo) -> str:
+def default(field: FieldInfo, part: dict[str, Any]) -> str:
     """Value that is used when a key is left out."""
     if field.is_required():
         return "required"
+    if isinstance(part.get("default"), str) and part["default"]:
+        return f"`{part['default']}`"  # as it is written in a file, where that differs: 00:15:00 for 900 s
+    factory = field.default_factory
+    if isinstance(field.default, BaseModel) or (inspect.isclass(factory) and issubclass(factory, BaseModel)):
+        return "empty"
     if field.default is not PydanticUndefined:
         return "" if field.default in (None, "") else f"`{_yaml(field.default)}`"
-    factory = field.default_factory
     if factory in (list, dict):
         return "`[]`" if factory is list else "`{}`"
-    if inspect.isclass(factory) and issubclass(factory, BaseModel):
-        return "empty"
     return (inspect.getdoc(factory) or "computed").partition("\n")[0].rstrip(".").replace("``", "`")
 
 
@@ -295,14 +297,14 @@ def inventory(kind: str, *names: str) -> str:
 
 def settings() -> str:
     """Table of the settings with their environment variables."""
-    from hts_flows.settings import ENV_PREFIX, Settings
+    from hts_flows.settings import ENV_PREFIX, FILE_ONLY, Settings
 
     schema = Settings.model_json_schema()
     rows = []
     for name, field in Settings.model_fields.items():
         part = schema["properties"][name]
-        variable = f"`{ENV_PREFIX}{name.upper()}`"
-        rows.append((f"`{name}`", variable, kind(part), default(field), allowed(part), field.description or ""))
+        variable = "" if name in FILE_ONLY else f"`{ENV_PREFIX}{name.upper()}`"
+        rows.append((f"`{name}`", variable, kind(part), default(field, part), allowed(part), field.description or ""))
     return table(("in the file", "in the environment", "type", "default", "allowed", "meaning"), rows)
 
 

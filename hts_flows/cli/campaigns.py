@@ -200,7 +200,8 @@ class _Watch:
 
 
 def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
-    from hts_flows.cli.data import print_failures, print_results
+    from hts_flows.cli.data import print_results
+    from hts_flows.cli.failures import print_failures
     from hts_flows.stores.results import count_states, find_results
 
     found = list(find_results(database, campaign.name, settings_hash=campaign.ladder()[0].settings_hash))
@@ -226,11 +227,11 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
 
 def submit(file: CampaignFile, update: Update = False) -> None:
     """Store a campaign and queue its jobs, without working on them here."""
-    from hts_flows.launch.advance import advance
+    from hts_flows.launch.advance import advance, check_here
 
     campaign, _, database = _prepare(file, update=update, check_engines=False)
     with console.status("queuing the calculations"):
-        outcome = advance(database, campaign.name)
+        outcome = advance(database, campaign.name, check=check_here)
     console.print(
         f"{campaign.name}: {outcome.submitted} calculations queued" + (", finished" if outcome.finished else "")
     )

@@ -1,15 +1,12 @@
-"""``hts results``, ``failures``, ``resubmit`` and ``rebuild``."""
+"""``hts results`` and ``hts rebuild``."""
 
 from __future__ import annotations
 
-import getpass
-from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from hts_flows.cli.output import console, print_json, print_table, table, without_nan
 from hts_flows.errors import InputError
@@ -21,9 +18,8 @@ if TYPE_CHECKING:
 
 CampaignName = Annotated[str, typer.Argument(help="Name of the campaign, as 'hts status' lists it.")]
 
-
-#: What a resubmission for a cause usually changes.
-RESUBMIT_WITH = {"ionic_not_converged": " --set steps=1000", "scf_not_converged": " --set scf_steps=400"}
+#: Of an earlier attempt, what stays in the database.
+_BULKY = {"start", "calculation", "properties", "structure", "submission"}
 
 
 class Format(StrEnum):
@@ -40,8 +36,6 @@ def add_to(app: typer.Typer) -> None:
     app.command(
         epilog="Example: hts results graphite_alkali --where 'intercalation_energy < 0' --sort intercalation_energy"
     )(results)
-    app.command(epilog="Example: hts failures graphite_alkali")(failures)
-    app.command(epilog="Example: hts resubmit graphite_alkali --cause ionic_not_converged --set steps=1000")(resubmit)
     app.command(epilog="Example: hts rebuild graphite_alkali")(rebuild)
 
 
@@ -122,11 +116,11 @@ def _export(
     from hts_flows.stores.results import results_frame
 
     if output_format is Format.JSON:
-        objects = [_as_object(result) for result in found]
+        objects = [as_object(result) for result in found]
         promoted: dict[str, list[dict[str, Any]]] = {}
         for _, results in _higher_results(database, campaign, found):
             for result in results:
-                promoted.setdefault(result.candidate_id, []).append(_as_object(result))
+                promoted.setdefault(result.candidate_id, []).append(as_object(result))
         for item in objects:
             item["promoted"] = promoted.get(item["candidate_id"], [])
         if output is None:
@@ -147,7 +141,7 @@ def _export(
     console.print(f"{len(found)} results written: {output}")
 
 
-def _as_object(result: Result) -> dict[str, Any]:
+def as_object(result: Result) -> dict[str, Any]:
     """One candidate as JSON: identity, properties at the top, then structure and provenance."""
     from hts_flows.stores.results import result_row
 
@@ -158,7 +152,7 @@ def _as_object(result: Result) -> dict[str, Any]:
         "structure": calculation.get("structure") or result.start,
         "references": result.references,
         "settings": result.settings,
-        "attempts": [attempt.model_dump(mode="json") for attempt in result.attempts],
+        "attempts": [attempt.model_dump(mode="json", exclude=_BULKY) for attempt in result.attempts],
         "provenance": result.provenance.model_dump(mode="json"),
     }
 
@@ -214,91 +208,6 @@ def print_results(database: Database, campaign: Campaign, found: list[Result]) -
     if any(row["state"] != "done" for row in rows.values()):
         columns += [Column("state", "state"), Column("cause", "cause")]
     print_table(table(columns, list(rows.values())))
-
-
-def print_failures(database: Database, name: str) -> int:
-    """Print a campaign's failures by cause, with what to do; gives their number."""
-    from hts_flows.launch.failures import FailureCause
-    from hts_flows.stores.results import Result
-
-    found = [
-        Result.model_validate(document)
-        for document in database.results.find({"campaigns": name, "state": "failed"}).sort("label", 1)
-    ]
-    groups = Counter(result.failure.cause for result in found if result.failure)
-    for cause, count in groups.most_common():
-        members = [result for result in found if result.failure and result.failure.cause == cause]
-        first = members[0].failure
-        if first is None:
-            continue
-        console.print(f"[bold red]{count} × {cause}[/]: {escape(first.remedy)}")
-        for result in members[:10]:
-            message = result.failure.message if result.failure else ""
-            line = f"  {result.candidate_id}  {result.label} ({result.engine}): {message}"
-            console.print(line, markup=False)
-        if count > 10:  # noqa: PLR2004
-            console.print(f"  … and {count - 10} more; all with --json")
-        if cause == FailureCause.REFERENCE_FAILED:
-            continue
-        console.print(f"  next: hts resubmit {name} --cause {cause}{RESUBMIT_WITH.get(cause, '')}")
-    return len(found)
-
-
-def failures(
-    name: CampaignName, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False
-) -> None:
-    """Show what failed, grouped by cause, with evidence and remedy."""
-    from hts_flows.stores import connect
-    from hts_flows.stores.campaigns import load_campaign
-    from hts_flows.stores.results import Result
-
-    database = connect()
-    load_campaign(database, name)
-    if as_json:
-        found = database.results.find({"campaigns": name, "state": "failed"}).sort("label", 1)
-        print_json([without_nan(_as_object(Result.model_validate(document))) for document in found])
-        return
-    if not print_failures(database, name):
-        console.print("nothing failed")
-
-
-def resubmit(
-    name: CampaignName,
-    candidate: Annotated[
-        list[str] | None, typer.Option("--id", help="Only this candidate_id; may be repeated.")
-    ] = None,
-    cause: Annotated[str | None, typer.Option(help="Only those that failed for this cause.")] = None,
-    edits: Annotated[list[str] | None, typer.Option("--set", help="New engine setting NAME=VALUE.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Run failed candidates again, alone, with changed settings if wanted. Earlier attempts stay readable."""
-    from hts_flows.launch.resubmission import plan_resubmission
-    from hts_flows.launch.resubmission import resubmit as carry_out
-    from hts_flows.stores import connect
-    from hts_flows.stores.campaigns import load_campaign
-
-    parsed: dict[str, str] = {}
-    for edit in edits or []:
-        key, equals, value = edit.partition("=")
-        if not equals:
-            raise InputError(f"--set {edit!r}: expected NAME=VALUE", "e.g. --set steps=1000")
-        parsed[key.strip()] = value.strip()
-    database = connect()
-    load_campaign(database, name)
-    plan = plan_resubmission(database, name, candidate_ids=candidate or (), cause=cause, edits=parsed)
-    if not plan.results:
-        console.print("nothing to resubmit")
-        return
-    for result in plan.results:
-        console.print(
-            f"  {result.candidate_id}  {result.label} ({result.engine}, {result.failure and result.failure.cause})"
-        )
-    for key, (old, new) in plan.changes.items():
-        console.print(f"  {key}: [red]{old}[/] → [green]{new}[/]")
-    if not yes and not typer.confirm(f"run these {len(plan.results)} again?"):
-        raise typer.Exit(1)
-    added = carry_out(database, plan, user=getpass.getuser())
-    console.print(f"{added} calculations queued; next: hts run FILE, with the campaign's file")
 
 
 def rebuild(name: CampaignName) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from hts_flows.engines.base import Calculation, Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pymatgen.core import Structure
 
 #: Curvature that BFGS starts from, eV/Å²; ASE's own 70 is stiffer than layered compounds are.
 BFGS_CURVATURE = 50.0
@@ -50,6 +55,12 @@ class AseEngine(Engine):
         """Read atomate2's ASE or force-field document."""
         return parse_ase(task_doc, static=self.task == "static")
 
+    def last_structure(self, folder: Path) -> Structure | None:
+        """Last geometry of a relaxation by this package's Makers that was cut off; None after one that ended."""
+        from hts_flows.engines._restart import last_recorded
+
+        return last_recorded(folder) if self.task == "relax" else None
+
 
 class PotentialEngine(AseEngine):
     """An interatomic potential, with or without Grimme's D3(BJ) dispersion for PBE.
@@ -60,6 +71,7 @@ class PotentialEngine(AseEngine):
     """
 
     not_hashed: ClassVar[frozenset[str]] = frozenset({"store_trajectory", "threads", "device"})
+    packed: ClassVar[bool] = True
 
     dispersion: bool | Literal["auto"] = Field(
         default="auto", description="Add D3(BJ) for PBE to the potential; auto = for layered systems only"

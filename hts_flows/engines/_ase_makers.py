@@ -15,6 +15,7 @@ from atomate2.ase.utils import AseRelaxer
 from jobflow import Maker, job
 from pymatgen.core import Molecule, Structure
 
+from hts_flows.engines._restart import GeometryRecorder, calculator_moments
 from hts_flows.engines.base import UnphysicalResultError
 
 if TYPE_CHECKING:
@@ -86,8 +87,20 @@ def original_make(maker: type[Maker]) -> Callable[..., Any]:
     return vars(maker)["make"].original
 
 
-def checked_relaxation(maker: AseRelaxMaker, structure: Structure | Molecule) -> AseResult:
+def checked_relaxation(maker: AseRelaxMaker, structure: Structure | Molecule, *, moments: bool = True) -> AseResult:
     """Relax with the settings of a Maker; see :class:`CheckedRelaxMaker`.
+
+    Until it ends, the geometries are in a file of the working folder; see
+    :class:`~hts_flows.engines._restart.GeometryRecorder`.
+
+    Parameters
+    ----------
+    maker
+        Gives calculator and settings.
+    structure
+        Starting structure.
+    moments
+        Keep the calculator's magnetic moments with these geometries.
 
     Raises
     ------
@@ -97,13 +110,15 @@ def checked_relaxation(maker: AseRelaxMaker, structure: Structure | Molecule) ->
     if not isinstance(structure, Structure):
         raise TypeError(f"expected a periodic Structure, found {type(structure).__name__}")
     check_distances(structure)
+    recorder = GeometryRecorder(Path.cwd(), moments=moments)
+    optimizer = {"optimizer": "FIRE", **maker.optimizer_kwargs}
     relaxer = AseRelaxer(
         maker.calculator,
         relax_cell=maker.relax_cell,
         relax_shape=maker.relax_shape,
         fix_symmetry=maker.fix_symmetry,
         symprec=maker.symprec or 1e-2,
-        **maker.optimizer_kwargs,
+        **optimizer | {"optimizer": recorder.attached(optimizer["optimizer"])},
     )
     options: dict[str, Any] = {"final_atoms_object_file": None, "use_emmet_models": True, **maker.relax_kwargs}
     if maker.relax_cell:
@@ -114,7 +129,9 @@ def checked_relaxation(maker: AseRelaxMaker, structure: Structure | Molecule) ->
         # D3 refuses atoms that came too close; matrix functions of the cell refuse what is not finite
         if not isinstance(error, CalculatorInputError) and _is_finite(maker.calculator):
             raise
+        recorder.remove()
         raise UnphysicalResultError(f"{structure.composition.reduced_formula}: {NOT_FINITE}", LOOK_AT_START) from error
+    recorder.remove()
     end, trajectory = result.final_mol_or_struct, cast("AtomTrajectory", result.trajectory)
     check_physical(structure, cast("Structure", end), float(cast("list[float]", trajectory.energy)[-1]))
     return result
@@ -170,8 +187,6 @@ def check_physical(start: Structure, end: Structure, energy: float) -> None:
 
 def add_moments(doc: AseStructureTaskDoc, calculator: Calculator) -> None:
     """Write the calculator's magnetic moments (Bohr magnetons) into the structure of a task document."""
-    for part in (calculator, *getattr(getattr(calculator, "mixer", None), "calcs", ())):
-        moments = getattr(part, "results", {}).get("magmoms")
-        if moments is not None and len(moments) == len(doc.structure):
-            doc.structure.add_site_property("magmom", [float(value) for value in moments.ravel()])
-            return
+    moments = calculator_moments(calculator, len(doc.structure))
+    if moments is not None:
+        doc.structure.add_site_property("magmom", moments)

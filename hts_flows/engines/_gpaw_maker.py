@@ -126,12 +126,13 @@ class GpawMaker(CheckedRelaxMaker):
             raise TypeError(f"expected a periodic Structure, found {type(mol_or_struct).__name__}")
         if self._calculator is None:
             self._calculator = self.build_calculator(mol_or_struct, symmetry=self.symmetry)
+        spins = self.start_moments(mol_or_struct) is not None
         try:
             try:
-                return checked_relaxation(self, mol_or_struct)
+                return checked_relaxation(self, mol_or_struct, moments=spins)
             except (SymmetryAnalysisBug, SymmetryBrokenError):
                 self._calculator = self.build_calculator(mol_or_struct, symmetry=False)
-                return checked_relaxation(self, mol_or_struct)
+                return checked_relaxation(self, mol_or_struct, moments=spins)
         except ConvergenceError as error:
             raise SCFNotConvergedError(
                 f"GPAW: the SCF loop of {mol_or_struct.composition.reduced_formula} did not converge in "

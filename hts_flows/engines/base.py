@@ -11,6 +11,8 @@ from hts_flows.candidates import stable_hash
 from hts_flows.errors import HtsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jobflow import Maker
     from pymatgen.core import Structure
 
@@ -80,6 +82,8 @@ class Engine(BaseModel, ABC):
     not_hashed: ClassVar[frozenset[str]] = frozenset()
     #: Fields that say how the result is reached, not what it is: a resubmission may change these, and no others.
     adjustable: ClassVar[frozenset[str]] = frozenset({"steps"})
+    #: Whether calculations are so short that many share one allocation on a cluster.
+    packed: ClassVar[bool] = False
 
     engine: str = Field(description="Name of the engine")
     task: Literal["relax", "static"] = Field(
@@ -150,6 +154,20 @@ class Engine(BaseModel, ABC):
     @abstractmethod
     def parse(self, task_doc: Any) -> Calculation:
         """Read the Maker's output document, as the object or as the dict stored in the database."""
+
+    def last_structure(self, folder: Path) -> Structure | None:
+        """Last geometry that a cut-off relaxation left in its folder; None where there is none.
+
+        Files that are partial, empty or something else are no error: they give the last geometry that is whole, or
+        None.
+
+        Parameters
+        ----------
+        folder
+            Folder the relaxation ran in.
+        """
+        del folder
+        return None
 
     def estimate_seconds(self, n_atoms: int) -> float:
         """Estimate the time of one calculation on one core, s; used by ``hts check`` only."""

@@ -20,7 +20,11 @@ BAR_PER_GPA = 1e4
 
 
 class Cp2k(Engine):
-    """CP2K through atomate2 (T. D. Kühne et al., J. Chem. Phys. 152, 194103 (2020)): MOLOPT basis, GTH potentials."""
+    """CP2K through atomate2 (T. D. Kühne et al., J. Chem. Phys. 152, 194103 (2020)): MOLOPT basis, GTH potentials.
+
+    A cut-off relaxation starts again from its first structure: CP2K's restart files are not read (``last_structure``
+    is None).
+    """
 
     install_hint: ClassVar[str] = (
         "apt-get install cp2k cp2k-data; pmg config --cp2k /usr/share/cp2k ~/cp2k_data; "

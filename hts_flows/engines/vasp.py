@@ -13,7 +13,10 @@ from hts_flows.engines.base import Calculation, Engine
 from hts_flows.errors import EngineNotAvailableError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jobflow import Maker
+    from pymatgen.core import Structure
 
 Functional = Literal[
     "auto", "PBE", "PBEsol", "PBE-D3BJ", "optB88-vdW", "optB86b-vdW", "rev-vdW-DF2", "r2SCAN", "r2SCAN+rVV10"
@@ -132,6 +135,12 @@ class Vasp(Engine):
         from hts_flows.engines._emmet import parse_task_doc
 
         return parse_task_doc(task_doc, program="vasp", static=self.task == "static")
+
+    def last_structure(self, folder: Path) -> Structure | None:
+        """Last geometry of a cut-off relaxation: CONTCAR, else the last whole one in XDATCAR, with OUTCAR's moments."""
+        from hts_flows.engines._restart import last_of_vasp
+
+        return last_of_vasp(folder) if self.task == "relax" else None
 
     def estimate_seconds(self, n_atoms: int) -> float:
         """Rough guess for one node: nothing was measured, as VASP needs a licence."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hts_flows.errors import EngineNotAvailableError
 from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.recording import raw_output, record_failure, record_result
+from hts_flows.launch.retrying import apply_retries
 from hts_flows.launch.submission import Wanted, complete_orphans, release_unwanted, submit_level, wanted_at_first_level
 from hts_flows.stores.campaigns import (
     claim_step,
@@ -21,9 +22,10 @@ from hts_flows.stores.campaigns import (
 from hts_flows.stores.results import Result, count_states, result_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hts_flows.campaign import Campaign, Level
+    from hts_flows.engines import Engine
     from hts_flows.stores.database import Database
 
 
@@ -52,7 +54,7 @@ class Advance:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def advance(database: Database, name: str) -> Advance:
+def advance(database: Database, name: str, *, check: Callable[[Engine], None] | None = None) -> Advance:
     """Take a campaign one step further, if it can go.
 
     Any number of callers may call this at any time: a step is claimed once, and evaluations that exist are not added
@@ -64,12 +66,21 @@ def advance(database: Database, name: str) -> Advance:
         Where the campaign is stored.
     name
         Name of the campaign.
+    check
+        Raises :class:`~hts_flows.errors.EngineNotAvailableError` where an engine cannot run; rows of such engines are
+        left out where they are optional. Without it the caller cannot tell: a worker inside a job sees one machine
+        only, so a row whose engine is missing there is left to others.
     """
     with _ONE_AT_A_TIME:
-        return _advance(database, load_campaign(database, name))
+        return _advance(database, load_campaign(database, name), check)
 
 
-def _advance(database: Database, campaign: Campaign) -> Advance:
+def check_here(engine: Engine) -> None:
+    """Find out whether an engine can run on this machine; see :func:`advance`."""
+    engine.check()
+
+
+def _advance(database: Database, campaign: Campaign, check: Callable[[Engine], None] | None) -> Advance:
     name = campaign.name
     outcome = Advance()
     levels = campaign.ladder()
@@ -78,8 +89,10 @@ def _advance(database: Database, campaign: Campaign) -> Advance:
     for level in levels:
         if level.optional:
             try:
-                level.engine.check()
+                (check or check_here)(level.engine)
             except EngineNotAvailableError as error:
+                if check is None:
+                    return outcome
                 outcome.skipped[level.engine.engine] = str(error)
                 break
         submitted = steps.get(level.step, {}).get("state") == "submitted"
@@ -96,6 +109,7 @@ def _advance(database: Database, campaign: Campaign) -> Advance:
                 step_submitted(database, name, level.step, settings_hash=level.settings_hash)
         outcome.submitted += complete_orphans(database, name, level.settings_hash)
         settle(database, name, level)
+        outcome.submitted += apply_retries(database, campaign)
         if count_states(database, name, level.settings_hash)["queued"]:
             return outcome
         below = level

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from hts_flows.stores.results import Failure
+from hts_flows.stores.results import Failure, JobUsage
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -22,6 +22,10 @@ class FailureCause(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     NODE_FAILURE = "node_failure"
     CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    REJECTED = "rejected"
+    ENVIRONMENT = "environment"
+    FAILED_TO_START = "failed_to_start"
     LOST = "lost"
     SCF_NOT_CONVERGED = "scf_not_converged"
     IONIC_NOT_CONVERGED = "ionic_not_converged"
@@ -35,42 +39,116 @@ class FailureCause(StrEnum):
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a cause, and whether running the job again unchanged can help."""
+    """What to do about a cause.
+
+    Attributes
+    ----------
+    text
+        For people.
+    retryable
+        Whether running the job again unchanged can help.
+    change
+        Options of ``hts resubmit`` that are proposed.
+    """
 
     text: str
     retryable: bool
+    change: str = ""
 
 
 REMEDIES: dict[FailureCause, Remedy] = {
-    FailureCause.WALLTIME: Remedy("resubmit with more time", retryable=False),
-    FailureCause.OUT_OF_MEMORY: Remedy("resubmit with more memory, or fewer workers on one machine", retryable=False),
+    FailureCause.WALLTIME: Remedy(
+        "resubmit with more time; a relaxation goes on from its last geometry", retryable=False, change="--walltime x2"
+    ),
+    FailureCause.OUT_OF_MEMORY: Remedy(
+        "resubmit with more memory; on one machine run fewer workers instead (hts run FILE --workers 1)",
+        retryable=False,
+        change="--memory x2",
+    ),
     FailureCause.NODE_FAILURE: Remedy("resubmit as it is", retryable=True),
-    FailureCause.CANCELLED: Remedy("resubmit if it was cancelled by mistake", retryable=True),
+    FailureCause.CANCELLED: Remedy("resubmit as it is if it was cancelled by mistake", retryable=True),
+    FailureCause.PREEMPTED: Remedy(
+        "resubmit as it is, or with a partition or QOS whose jobs need not give way", retryable=True
+    ),
+    FailureCause.REJECTED: Remedy(
+        "SLURM refuses what the job asks for: read its message, and ask for what the cluster has",
+        retryable=False,
+        change="--partition NAME",
+    ),
+    FailureCause.ENVIRONMENT: Remedy(
+        "correct modules, pre_commands or python in the settings or the campaign, then resubmit as it is",
+        retryable=True,
+    ),
+    FailureCause.FAILED_TO_START: Remedy(
+        "see that every node can write the cluster's scratch folder, then resubmit as it is", retryable=True
+    ),
     FailureCause.LOST: Remedy("its worker died several times: look at memory, then resubmit", retryable=True),
     FailureCause.SCF_NOT_CONVERGED: Remedy(
-        "resubmit with more SCF steps (--set scf_steps=400 with gpaw); else more smearing in the campaign file",
+        "resubmit with more SCF steps (gpaw); else more smearing in the campaign file",
         retryable=False,
+        change="--set scf_steps=400",
     ),
-    FailureCause.IONIC_NOT_CONVERGED: Remedy("resubmit with more steps (--set steps=1000)", retryable=False),
+    FailureCause.IONIC_NOT_CONVERGED: Remedy(
+        "resubmit with more steps; it goes on from its last geometry", retryable=False, change="--set steps=1000"
+    ),
     FailureCause.UNPHYSICAL_RESULT: Remedy(
         "look at the starting structure; another engine may hold it", retryable=False
     ),
     FailureCause.BAD_INPUT: Remedy(
         "read the message: correct the campaign file or what it names, then resubmit", retryable=False
     ),
-    FailureCause.MISSING_EXECUTABLE: Remedy("install the engine where the workers run, then resubmit", retryable=True),
-    FailureCause.STORE_UNAVAILABLE: Remedy("start MongoDB again, then resubmit as it is", retryable=True),
+    FailureCause.MISSING_EXECUTABLE: Remedy("install the engine where the jobs run, then resubmit", retryable=True),
+    FailureCause.STORE_UNAVAILABLE: Remedy(
+        "see that MongoDB runs and that the machines of the jobs reach it, then resubmit as it is", retryable=True
+    ),
     FailureCause.REFERENCE_FAILED: Remedy(
         "resubmit the reference; this result is then completed without running again", retryable=False
     ),
     FailureCause.UNKNOWN: Remedy("read the evidence; resubmit as it is if it looks like an accident", retryable=True),
 }
 
+#: Causes that end a calculation from outside, so that its last geometry is a sound start.
+CUT_OFF = frozenset(
+    {
+        FailureCause.WALLTIME,
+        FailureCause.OUT_OF_MEMORY,
+        FailureCause.NODE_FAILURE,
+        FailureCause.CANCELLED,
+        FailureCause.PREEMPTED,
+        FailureCause.LOST,
+        FailureCause.STORE_UNAVAILABLE,
+    }
+)
+
+
+def proposed_change(failure: Failure, engine: str) -> str:
+    """Give the options of ``hts resubmit`` that are proposed for a failure; empty where nothing need be changed.
+
+    Parameters
+    ----------
+    failure
+        Why it failed.
+    engine
+        Name of its engine: a setting that it does not have is not proposed.
+    """
+    from hts_flows.engines import engine_class
+
+    change = REMEDIES[FailureCause(failure.cause)].change if failure.cause in set(FailureCause) else ""
+    if change.startswith("--set "):
+        kind = engine_class(engine)
+        name = change.removeprefix("--set ").partition("=")[0]
+        return change if name in kind.adjustable & set(kind.model_fields) else ""
+    # More time or memory is asked of SLURM; on one machine there is nobody to ask.
+    return change if failure.job is not None else ""
+
+
 #: First match on "ExceptionType: message" wins.
 _PATTERNS: tuple[tuple[str, FailureCause], ...] = (
     (r"KohnShamConvergenceError|SCFNotConverged|UnconvergedError|SCF.*not converge", FailureCause.SCF_NOT_CONVERGED),
     (r"UnphysicalResult", FailureCause.UNPHYSICAL_RESULT),
     (r"MemoryError|out of memory|Cannot allocate memory|DefaultCPUAllocator", FailureCause.OUT_OF_MEMORY),
+    (r"No module named '?hts_flows\b|Unable to locate a modulefile|module: (?:command )?not found",
+     FailureCause.ENVIRONMENT),
     (r"EngineNotAvailable|ModuleNotFoundError|ImportError|FileNotFoundError.*(?:vasp|cp2k)|command not found",
      FailureCause.MISSING_EXECUTABLE),
     (r"ServerSelectionTimeout|AutoReconnect|NetworkTimeout|ConnectionFailure|StoreUnavailable|NotPrimary",
@@ -80,11 +158,11 @@ _PATTERNS: tuple[tuple[str, FailureCause], ...] = (
 )  # fmt: skip
 
 
-def failure(cause: FailureCause, message: str, evidence: str = "") -> Failure:
+def failure(cause: FailureCause, message: str, evidence: str = "", job: JobUsage | None = None) -> Failure:
     """Make the document of a failure, with the remedy of its cause."""
     remedy = REMEDIES[cause]
     return Failure(
-        cause=cause.value, message=message, evidence=evidence, remedy=remedy.text, retryable=remedy.retryable
+        cause=cause.value, message=message, evidence=evidence, remedy=remedy.text, retryable=remedy.retryable, job=job
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pymongo import DESCENDING
 
-from hts_flows.launch.owner import is_gone, owner_name
-from hts_flows.stores.campaigns import claim_is_free, now
+from hts_flows.launch.lease import lease
+from hts_flows.launch.owner import is_gone
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -54,12 +52,13 @@ class Healer:
         lost, stale = _lost_jobs(self.database, self.campaign), self._stale_locks()
         if not lost and not stale:
             return 0
-        with _only_healer(self.database, self.campaign) as alone:
-            if not alone:
+        # One at a time: two that saw the same loss would both rerun the job.
+        with lease(self.database, f"heal {self.campaign}") as mine:
+            if not mine.held:
                 return 0
             # Looked up again now that no other healer can have changed them.
             lost = _lost_jobs(self.database, self.campaign)
-            return sum(_heal_job(self.database, *job) for job in lost) + self._break_locks(stale)
+            return sum(heal_job(self.database, *job) for job in lost) + self._break_locks(stale)
 
     def _stale_locks(self) -> list[Any]:
         """Workflows that were locked at every look for too long."""
@@ -79,25 +78,6 @@ class Healer:
                 self.database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
             del self._locked_since[key]
         return len(stale)
-
-
-@contextmanager
-def _only_healer(database: Database, campaign: str) -> Iterator[bool]:
-    """Let one process at a time heal a campaign: two that saw the same loss would both rerun the job."""
-    mine = owner_name()
-    stored = database.campaigns.find_one({"_id": campaign}, {"healer": 1}) or {}
-    healer = stored.get("healer")
-    alone = False
-    if healer is None or claim_is_free(healer["owner"], healer["at"]):
-        taken = database.campaigns.update_one(
-            {"_id": campaign, "healer": healer}, {"$set": {"healer": {"owner": mine, "at": now()}}}
-        )
-        alone = taken.modified_count == 1
-    try:
-        yield alone
-    finally:
-        if alone:
-            database.campaigns.update_one({"_id": campaign, "healer.owner": mine}, {"$set": {"healer": None}})
 
 
 def _lost_jobs(database: Database, campaign: str) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
@@ -121,7 +101,18 @@ def _lost_jobs(database: Database, campaign: str) -> list[tuple[dict[str, Any], 
     return lost
 
 
-def _heal_job(database: Database, firework: dict[str, Any], launch: dict[str, Any] | None) -> bool:
+def heal_job(database: Database, firework: dict[str, Any], launch: dict[str, Any] | None) -> bool:
+    """Make the job of a dead worker ready again, or let it fail when it took too many workers with it.
+
+    Parameters
+    ----------
+    database
+        Where it is.
+    firework
+        Its document, with at least ``fw_id`` and ``spec.hts``.
+    launch
+        Its last launch; None where the worker died before there was one.
+    """
     fw_id = firework["fw_id"]
     _unlock(database, fw_id)
     if launch and launch["state"] in ("COMPLETED", "FIZZLED"):

@@ -52,7 +52,7 @@ def record_result(database: Database, key: str, task_doc: Any) -> Result:
     """
     result = load_result(database, key)
     if task_doc is None:
-        _store_failure(database, key, diagnose_workflow(database, key))
+        _store_failure(database, key, _diagnose(database, key))
     else:
         engine = engine_from_dict(result.settings)
         _store_calculation(database, result, engine.parse(task_doc), engine.versions())
@@ -62,8 +62,15 @@ def record_result(database: Database, key: str, task_doc: Any) -> Result:
 
 def record_failure(database: Database, key: str) -> None:
     """Store that an evaluation ended without recording itself; a result that is already recorded stays."""
-    _store_failure(database, key, diagnose_workflow(database, key))
+    _store_failure(database, key, _diagnose(database, key))
     derive_waiting(database, load_result(database, key))
+
+
+def _diagnose(database: Database, key: str) -> Failure:
+    """Find why a result's workflow ended without it, and in which SLURM job that was."""
+    from hts_flows.launch.diagnosis import usage_of
+
+    return diagnose_workflow(database, key).model_copy(update={"job": usage_of(database, key)})
 
 
 def _store_failure(database: Database, key: str, cause: Failure) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hts_flows.errors import HtsError, InputError
-from hts_flows.launch.advance import Advance, advance
+from hts_flows.launch.advance import Advance, advance, check_here
 from hts_flows.launch.healing import Healer
 from hts_flows.launch.worker import ONE_THREAD
 from hts_flows.stores.results import count_states
@@ -96,7 +96,7 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
     """
     healer = Healer(database, campaign)
     healer.heal()
-    outcome = advance(database, campaign)
+    outcome = advance(database, campaign, check=check_here)
     if outcome.finished:
         return outcome
     log = settings.launches / campaign / "workers.log"
@@ -125,7 +125,7 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
         _stop(workers)
         healer.heal()
     watch(_progress(database, campaign, start, settled_before))
-    return advance(database, campaign)
+    return advance(database, campaign, check=check_here)
 
 
 def _start_worker(campaign: str, log: Path) -> subprocess.Popen[bytes]:

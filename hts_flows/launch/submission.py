@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pymongo import UpdateOne
 
+from hts_flows.candidates import stable_hash
 from hts_flows.errors import HtsError
 from hts_flows.flows import get_domain
 from hts_flows.launch.failures import FailureCause, failure
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 CHUNK = 200
 #: References go first: the candidates' properties wait for them.
 PRIORITY = {"reference": 10, "candidate": 5, "record": 20}
+#: Recording takes this long at most, s.
+RECORD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,7 @@ def _new_document(item: Wanted, level: Level, claim: dict[str, Any]) -> dict[str
         previous_hash=level.previous_hash,
         facets=domain.facets(candidate),
         references=references,
+        resources=level.resources,
         start=item.start,
     ).model_dump(mode="json", exclude={"campaigns"})
     document["provenance"]["created_at"] = now()
@@ -265,12 +269,26 @@ def make_workflow(result: Result, structure: Structure) -> tuple[Workflow, list[
     flow = EvaluationMaker(engine).make(structure, result.key, result.label)
     *calculations, recording = [job for job, _ in flow.iterflow()]
     # What the jobs of an evaluation carry, so that workers, failures and people can tell whose they are.
-    mark = {"result": result.key, "campaigns": result.campaigns, "engine": result.engine}
+    mark = {
+        "result": result.key,
+        "campaigns": result.campaigns,
+        "role": result.role,
+        "engine": result.engine,
+        "resources": result.resources,
+        "pool": pool_of(result.engine, result.resources),
+    }
+    calculate = mark | {"job": "calculate", "seconds": engine.estimate_seconds(len(structure))}
     for job in calculations:
-        job.update_config({"manager_config": {"hts": mark, "_priority": PRIORITY[result.role]}}, dynamic=True)
-    recording.config.manager_config.update({"hts": mark, "_priority": PRIORITY["record"]})
+        job.update_config({"manager_config": {"hts": calculate, "_priority": PRIORITY[result.role]}}, dynamic=True)
+    record = mark | {"job": "record", "seconds": RECORD_SECONDS}
+    recording.config.manager_config.update({"hts": record, "_priority": PRIORITY["record"]})
     workflow = flow_to_workflow(flow, metadata={"result": result.key, "campaigns": result.campaigns})
     return workflow, [job.uuid for job in calculations]
+
+
+def pool_of(engine: str, resources: dict[str, Any]) -> str:
+    """Name the kind of work that one SLURM allocation can do: an engine, and what its jobs ask for beyond it."""
+    return f"{engine}-{stable_hash(resources, 8)}" if resources else engine
 
 
 def _add_workflows(database: Database, workflows: list[Workflow]) -> None:

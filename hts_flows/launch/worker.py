@@ -12,12 +12,13 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fireworks import FWorker
+
     from hts_flows.settings import Settings
     from hts_flows.stores import Database
 
@@ -57,9 +58,8 @@ def work(database: Database, campaign: str, settings: Settings) -> None:
     """
     import jobflow
     from fireworks import FWorker
-    from fireworks.core.rocket_launcher import launch_rocket
 
-    from hts_flows.launch.advance import advance
+    from hts_flows.launch.advance import advance, check_here
     from hts_flows.launch.healing import Healer
     from hts_flows.launch.owner import owner_name
 
@@ -70,10 +70,10 @@ def work(database: Database, campaign: str, settings: Settings) -> None:
     healer = Healer(database, campaign)
     while True:
         if database.mongo["fireworks"].find_one({"state": "READY", "spec.hts.campaigns": campaign}, {"_id": 1}):
-            _launch_in_own_folder(today, lambda: launch_rocket(database.launchpad, fworker, strm_lvl="WARNING"))
+            launch_in_own_folder(today, database, fworker)
             continue
         healer.heal()
-        outcome = advance(database, campaign)
+        outcome = advance(database, campaign, check=check_here)
         if outcome.finished:
             return
         if not outcome.submitted:
@@ -88,13 +88,33 @@ def quiet_fireworks() -> None:
         logger.propagate = False
 
 
-def _launch_in_own_folder(parent: Path, launch: Callable[[], object]) -> None:
-    folder = parent / f"{datetime.now(UTC).strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}"
+def launch_in_own_folder(parent: Path | str, database: Database, fworker: FWorker, fw_id: int | None = None) -> bool:
+    """Run one job in a folder of its own, which is removed again when it stays empty.
+
+    Parameters
+    ----------
+    parent
+        Folder in which that folder is made.
+    database
+        Where the jobs are.
+    fworker
+        Who runs it, and which jobs it may take.
+    fw_id
+        This job and no other.
+
+    Returns
+    -------
+    bool
+        Whether there was a job.
+    """
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    folder = Path(parent) / f"{datetime.now(UTC).strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     before = Path.cwd()
     os.chdir(folder)
     try:
-        launch()
+        return bool(launch_rocket(database.launchpad, fworker, fw_id=fw_id, strm_lvl="WARNING"))
     finally:
         os.chdir(before)
         if {path.name for path in folder.iterdir()} <= {"FW.json"}:

@@ -11,6 +11,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 
 from hts_flows.errors import StoreUnavailableError
 from hts_flows.settings import Settings, load_settings, mask_password
+from hts_flows.stores.allocations import ALLOCATION_INDEXES
 from hts_flows.stores.campaigns import CAMPAIGN_INDEXES, STEP_INDEXES
 from hts_flows.stores.results import RESULT_INDEXES
 
@@ -25,6 +26,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "results": RESULT_INDEXES,
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
+    "allocations": ALLOCATION_INDEXES,
     "audit": [IndexModel([("campaign", ASCENDING), ("at", ASCENDING)])],
     # jobflow looks outputs up by uuid and takes the highest index.
     "outputs": [IndexModel([("uuid", ASCENDING), ("index", -1)])],
@@ -32,6 +34,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     "fireworks": [
         IndexModel([("fw_id", ASCENDING)], unique=True),
         IndexModel([("state", ASCENDING), ("spec.hts.campaigns", ASCENDING), ("spec._priority", -1)]),
+        # A pilot takes the most urgent job of its pool.
+        IndexModel([("state", ASCENDING), ("spec.hts.pool", ASCENDING), ("spec._priority", -1)]),
         IndexModel([("launches", ASCENDING)]),
         IndexModel([("spec.hts.result", ASCENDING)]),
     ],
@@ -89,6 +93,16 @@ class Database:
     def audit(self) -> Collection[dict[str, Any]]:
         """One document for each change a person made."""
         return self.mongo["audit"]
+
+    @property
+    def allocations(self) -> Collection[dict[str, Any]]:
+        """One document for each SLURM job."""
+        return self.mongo["allocations"]
+
+    @property
+    def leases(self) -> Collection[dict[str, Any]]:
+        """One document for each thing that one process at a time does, while it does it."""
+        return self.mongo["leases"]
 
     @cached_property
     def launchpad(self) -> LaunchPad:

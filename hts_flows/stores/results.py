@@ -27,9 +27,27 @@ RESULT_INDEXES = [
     # Results that wait for a reference which was just recorded.
     IndexModel([("reference_results", ASCENDING)]),
 ]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 State = Literal["queued", "done", "failed"]
+
+
+class JobUsage(BaseModel):
+    """The SLURM job that a failure happened in, and what it used of what it asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cluster: str | None = Field(default=None, description="Name of the cluster in the settings")
+    job_id: str | None = Field(default=None, description="SLURM's job id")
+    state: str | None = Field(default=None, description="How SLURM says that it ended")
+    exit_code: int | None = Field(default=None, description="Exit code of the batch script")
+    signal: int | None = Field(default=None, description="Signal that ended it")
+    node: str | None = Field(default=None, description="Node or nodes it ran on")
+    walltime_asked: float | None = Field(default=None, description="Time it asked for, s")
+    time_used: float | None = Field(default=None, description="Time it used, s")
+    memory_asked: float | None = Field(default=None, description="Memory it asked for on a node, MB")
+    memory_used: float | None = Field(default=None, description="Most memory it used, MB")
+    folder: str | None = Field(default=None, description="Folder it ran in, on the cluster")
 
 
 class Failure(BaseModel):
@@ -42,6 +60,7 @@ class Failure(BaseModel):
     evidence: str = Field(default="", description="Last lines of the traceback or the engine's output")
     remedy: str = Field(default="", description="What a person can do")
     retryable: bool = Field(default=False, description="Whether running it again unchanged can help")
+    job: JobUsage | None = Field(default=None, description="The SLURM job it happened in; None outside SLURM")
 
 
 class Attempt(BaseModel):
@@ -56,6 +75,20 @@ class Attempt(BaseModel):
     folder: str | None = Field(default=None, description="Folder it ran in, host:path")
     finished_at: datetime | None = Field(default=None, description="When it ended (UTC)")
     settings: dict[str, Any] = Field(default_factory=dict, description="Engine settings it ran with")
+    resources: dict[str, Any] | None = Field(
+        default=None, description="What its SLURM jobs asked for beyond the cluster's settings"
+    )
+    start: dict[str, Any] | None = Field(default=None, description="Structure it started from, as pymatgen's dict")
+    calculation: dict[str, Any] | None = Field(default=None, description="The Calculation it gave, unconverged")
+    properties: dict[str, Any] | None = Field(default=None, description="The property document it gave")
+    versions: dict[str, str] = Field(default_factory=dict, description="Engine and package versions that ran")
+    structure: dict[str, Any] = Field(default_factory=dict, description="How its starting structure was built")
+    submission: dict[str, Any] | None = Field(default=None, description="Who queued it, and when")
+    resubmission: str | None = Field(default=None, description="The resubmission that replaced it: _id in the audit")
+    continued_from: str | None = Field(
+        default=None,
+        description="Folder whose last geometry the next run started from; None: it started where this one did",
+    )
 
 
 class Provenance(BaseModel):
@@ -93,6 +126,9 @@ class Result(BaseModel):
     campaigns: list[str] = Field(default_factory=list, description="Campaigns that share it")
     facets: dict[str, Any] = Field(default_factory=dict, description="What the candidate is: host, intercalant, …")
     references: dict[str, str] = Field(default_factory=dict, description="candidate_id of each reference by role")
+    resources: dict[str, Any] = Field(
+        default_factory=dict, description="What its SLURM jobs ask for beyond the cluster's settings"
+    )
     start: dict[str, Any] | None = Field(default=None, description="Starting structure, as pymatgen's dict")
     calculation: dict[str, Any] | None = Field(default=None, description="The parsed Calculation")
     properties: dict[str, Any] | None = Field(default=None, description="The domain's property document")

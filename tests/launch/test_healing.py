@@ -53,7 +53,7 @@ def test_a_dead_workers_job_is_made_ready_once_however_many_healers_see_it(queue
     assert sum(healed) == 1
     assert (job(queued)["state"], len(job(queued)["archived_launches"])) == ("READY", 1)
     assert job(queued)["spec"]["hts"]["lost"] == 1
-    assert queued.campaigns.find_one({})["healer"] is None
+    assert queued.leases.find_one({}) is None
 
 
 @pytest.mark.parametrize("worker", ["this process", "another machine"])
