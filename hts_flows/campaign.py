@@ -184,7 +184,7 @@ class Campaign(BaseModel):
             told = {problem.path[: SECTION_DEPTH[problem.path[0]]] for problem in problems}
             problems += [
                 found
-                for found in _problems(error, cls, ())
+                for found in problems_of(error, cls, ())
                 if not any(found.path[: len(section)] == section for section in told)
             ]
             campaign = None
@@ -308,7 +308,7 @@ def _read_candidates(section: Any, problems: list[Problem]) -> Any:
     try:
         return space.model_validate(section)
     except ValidationError as error:
-        problems += _problems(error, space, ("candidates",))
+        problems += problems_of(error, space, ("candidates",))
         return section
 
 
@@ -327,12 +327,12 @@ def _read_row(row: Any, number: int, problems: list[Problem]) -> Any:
     try:
         own["engine"] = engine_type.model_validate(settings)
     except ValidationError as error:
-        problems += _problems(error, engine_type, place, also=("promote", "optional", "resources"))
+        problems += problems_of(error, engine_type, place, also=("promote", "optional", "resources"))
         return row
     try:
         return LadderRow.model_validate(own)
     except ValidationError as error:
-        problems += _problems(error, LadderRow, place)
+        problems += problems_of(error, LadderRow, place)
         return row
 
 
@@ -349,11 +349,11 @@ def _read_retry(section: Any, problems: list[Problem]) -> Any:
         try:
             rules[cause] = RetryRule.model_validate(rule)
         except ValidationError as error:
-            problems += _problems(error, RetryRule, place)
+            problems += problems_of(error, RetryRule, place)
     return rules
 
 
-def _problems(
+def problems_of(
     error: ValidationError, model: type[BaseModel], place: tuple[str | int, ...], also: tuple[str, ...] = ()
 ) -> list[Problem]:
     """Put pydantic's errors in words that name the value and what is allowed."""

@@ -162,7 +162,7 @@ def _read_clusters(document: YamlDocument) -> dict[str, Cluster]:
     InputError
         With file, line, key, value and what is allowed for each problem.
     """
-    from hts_flows.campaign import Problem, _problems
+    from hts_flows.campaign import Problem, problems_of
     from hts_flows.engines import engine_names
 
     section = document.data["clusters"]
@@ -182,7 +182,7 @@ def _read_clusters(document: YamlDocument) -> dict[str, Cluster]:
         try:
             clusters[name] = Cluster.model_validate({**(content or {}), "name": name})
         except ValidationError:
-            problems += _problems(_error_without_password(name, content or {}), Cluster, place)
+            problems += problems_of(_error_without_password(name, content or {}), Cluster, place)
             continue
         problems += [
             Problem((*place, "resources", engine), f"no such engine; {nearest(engine, [DEFAULT, *engine_names()])}")

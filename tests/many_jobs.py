@@ -90,7 +90,7 @@ def insert_running_jobs(
             }
         )
         identity = {"_id": key, "candidate_id": f"many-{number}", "campaigns": ["many"], "role": "candidate"}
-        results.append(identity | {"state": "queued"})
+        results.append(identity | {"state": "queued", "provenance": {"fw_ids": [record, calculate]}})
     for name, documents in (
         ("fireworks", fireworks),
         ("launches", launches),

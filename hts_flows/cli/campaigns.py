@@ -229,13 +229,14 @@ def submit(file: CampaignFile, update: Update = False) -> None:
     """Store a campaign and queue its jobs, without working on them here."""
     from hts_flows.launch.advance import advance, check_here
 
-    campaign, _, database = _prepare(file, update=update, check_engines=False)
+    campaign, settings, database = _prepare(file, update=update, check_engines=False)
     with console.status("queuing the calculations"):
         outcome = advance(database, campaign.name, check=check_here)
     console.print(
         f"{campaign.name}: {outcome.submitted} calculations queued" + (", finished" if outcome.finished else "")
     )
-    console.print(f"next: hts run {file}, or hts status {campaign.name}")
+    launch = f"hts launch {campaign.name} --watch, or " if settings.clusters else ""
+    console.print(f"next: {launch}hts run {file}, or hts status {campaign.name}")
 
 
 def status(

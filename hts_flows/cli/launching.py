@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from datetime import datetime
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hts_flows.launch.launching import Launcher, Pass
     from hts_flows.stores import Database
 
+_NUMBER = re.compile(r"\d+")
 #: While a cluster does not answer, the time between passes doubles up to this, s.
 LONGEST_INTERVAL = 300.0
 
@@ -64,8 +66,9 @@ def launch(
 
 
 def _passes(launcher: Launcher, *, watch: bool, interval: float, as_json: bool) -> Pass:
-    """Make one pass, or passes until all is finished; the time between them grows while something is wrong."""
-    wait, shown = interval, ""
+    """Make one pass, or passes until all is finished; the time between them grows while SLURM does not answer."""
+    wait = interval
+    shown: list[str] = []
     while True:
         outcome = launcher.one_pass()
         if as_json:
@@ -74,12 +77,12 @@ def _passes(launcher: Launcher, *, watch: bool, interval: float, as_json: bool) 
             shown = _show(launcher, outcome, shown)
         if not watch or outcome.finished:
             return outcome
-        wait = min(2 * wait, max(LONGEST_INTERVAL, interval)) if outcome.problems else interval
+        wait = interval if outcome.answering else min(2 * wait, max(LONGEST_INTERVAL, interval))
         time.sleep(wait)
 
 
-def _show(launcher: Launcher, outcome: Pass, shown: str) -> str:
-    """Print one line where something is new; gives the line."""
+def _show(launcher: Launcher, outcome: Pass, shown: list[str]) -> list[str]:
+    """Print the state in one line, and what is wrong, where that is new; gives what was to be shown."""
     from hts_flows.stores.results import count_states
 
     if outcome.busy:
@@ -97,16 +100,20 @@ def _show(launcher: Launcher, outcome: Pass, shown: str) -> str:
         for count, what in (
             (outcome.placed.submitted, "submitted"),
             (slurm.ended, "ended"),
-            (slurm.failed + outcome.placed.rejected, "failures found"),
+            (slurm.failed + outcome.placed.rejected, "found failed"),
             (slurm.again, "cut off, ready again"),
         ):
             parts.append(f"{count} {what}" if count else "")
         line = ", ".join(filter(None, parts))
-    if line != shown:
+    if line not in shown:
         console.print(f"  {datetime.now().astimezone().strftime('%H:%M:%S')}  {line}")
+    # The same problem with another number in it, such as a time that runs down, is not new.
+    told = [line]
     for problem in outcome.problems:
-        _show_problem(problem)
-    return line
+        told.append(_NUMBER.sub("", problem.message))
+        if told[-1] not in shown:
+            _show_problem(problem)
+    return told
 
 
 def _show_problem(problem: HtsError) -> None:

@@ -203,22 +203,31 @@ def settle(database: Database, name: str, level: Level) -> int:
         )
     }
     unrecorded = database.results.find(
-        {"_id": {"$in": list(workflows)}, "settings_hash": level.settings_hash, "state": "queued"}
+        {
+            "_id": {"$in": list(workflows)},
+            "settings_hash": level.settings_hash,
+            "state": "queued",
+            "submission.done": True,
+        }
     )
     settled = 0
     for document in list(unrecorded):
         workflow = workflows[document["_id"]]
+        # Resubmitted since its workflow was read, it has another.
+        if not set(document["provenance"]["fw_ids"]) <= set(workflow["nodes"]):
+            continue
         if not fireworks.count_documents({"fw_id": {"$in": workflow["nodes"]}, "state": {"$in": list(ACTIVE)}}):
-            _settle_one(database, Result.model_validate(document), completed=workflow["state"] == "COMPLETED")
+            run = document["submission"]["token"]
+            _settle_one(database, Result.model_validate(document), run, completed=workflow["state"] == "COMPLETED")
             settled += 1
     return settled
 
 
-def _settle_one(database: Database, result: Result, *, completed: bool) -> None:
+def _settle_one(database: Database, result: Result, run: str, *, completed: bool) -> None:
     """Record from the raw output where only the recording was lost, else as a failure."""
     if completed or diagnose_workflow(database, result.key).cause == FailureCause.STORE_UNAVAILABLE:
         output = raw_output(database, result)
         if output is not None:
             record_result(database, result.key, output)
             return
-    record_failure(database, result.key)
+    record_failure(database, result.key, run)

@@ -36,6 +36,8 @@ class Pass:
 
     Attributes
     ----------
+    answering
+        Whether SLURM answers.
     busy
         Who launches on this cluster at the moment, where that is not this process.
     reconciled
@@ -52,6 +54,7 @@ class Pass:
         What is wrong, for people, each with the next step.
     """
 
+    answering: bool = True
     busy: str | None = None
     reconciled: Reconciled = field(default_factory=Reconciled)
     placed: Placed = field(default_factory=Placed)
@@ -99,13 +102,12 @@ class Launcher:
                 outcome.reconciled = reconcile(self.database, self.slurm)
                 hint = f"find what is wrong with: hts cluster check {self.cluster.name}"
                 outcome.problems += [HtsError(text, hint) for text in outcome.reconciled.problems]
-                answering = True
             except HtsError as error:
                 outcome.problems.append(error)
-                answering = False
+                outcome.answering = False
             names = self._advance(outcome)
             outcome.recorded = self._record(names)
-            if answering:
+            if outcome.answering:
                 outcome.placed = self._placer.place(names, mine.renew)
                 outcome.problems += outcome.placed.problems
         outcome.ready = self._count_ready(names)

@@ -60,9 +60,19 @@ def record_result(database: Database, key: str, task_doc: Any) -> Result:
     return load_result(database, key)
 
 
-def record_failure(database: Database, key: str) -> None:
-    """Store that an evaluation ended without recording itself; a result that is already recorded stays."""
-    _store_failure(database, key, _diagnose(database, key))
+def record_failure(database: Database, key: str, run: str | None = None) -> None:
+    """Store that an evaluation ended without recording itself; a result that is already recorded stays.
+
+    Parameters
+    ----------
+    database
+        Where to.
+    key
+        Key of the result.
+    run
+        Token of the submission that ended so; a result that was resubmitted since stays as it is.
+    """
+    _store_failure(database, key, _diagnose(database, key), run)
     derive_waiting(database, load_result(database, key))
 
 
@@ -73,9 +83,9 @@ def _diagnose(database: Database, key: str) -> Failure:
     return diagnose_workflow(database, key).model_copy(update={"job": usage_of(database, key)})
 
 
-def _store_failure(database: Database, key: str, cause: Failure) -> None:
+def _store_failure(database: Database, key: str, cause: Failure, run: str | None = None) -> None:
     database.results.update_one(
-        {"_id": key, "state": "queued"},
+        {"_id": key, "state": "queued", **({"submission.token": run} if run else {})},
         {
             "$set": {
                 "state": "failed",

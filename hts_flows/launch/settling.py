@@ -91,7 +91,8 @@ def settle_failures(database: Database, failures: Sequence[tuple[CutOff, Failure
         if hts.get("result"):
             results.append(
                 UpdateOne(
-                    {"_id": hts["result"], "state": "queued"},
+                    # Resubmitted since, it has another workflow.
+                    {"_id": hts["result"], "state": "queued", "provenance.fw_ids": {"$in": [fw_id, *nodes]}},
                     {
                         "$set": {
                             "state": "failed",

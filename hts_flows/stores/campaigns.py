@@ -91,10 +91,10 @@ def load_campaign(database: Database, name: str) -> Campaign:
     """
     document = database.campaigns.find_one({"_id": name})
     if document is None:
-        raise InputError(
-            f"no campaign named {name!r} in the database; {nearest(name, campaign_names(database))}",
-            "'hts status' lists the campaigns",
-        )
+        names = campaign_names(database)
+        near = nearest(name, names) if names else "none is stored yet"
+        hint = "'hts status' lists the campaigns" if names else "store one with 'hts submit FILE' or 'hts run FILE'"
+        raise InputError(f"no campaign named {name!r} in the database; {near}", hint)
     return Campaign.from_dict(document["content"], f"stored campaign {name!r}")
 
 

@@ -27,7 +27,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
     "allocations": ALLOCATION_INDEXES,
-    "audit": [IndexModel([("campaign", ASCENDING), ("at", ASCENDING)])],
+    "audit": [IndexModel([("campaigns", ASCENDING), ("at", ASCENDING)])],
     # jobflow looks outputs up by uuid and takes the highest index.
     "outputs": [IndexModel([("uuid", ASCENDING), ("index", -1)])],
     # FireWorks: checking out a job, finding a job's workflow, finding what a result belongs to.

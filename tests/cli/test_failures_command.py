@@ -54,7 +54,8 @@ def test_failures_are_grouped_with_the_slurm_job_and_the_command_to_type(failed,
         (["resubmit", "--undo-id", "abc"], "no resubmission of that id"),
     ],
 )
-def test_what_cannot_be_is_said_and_changes_nothing(arguments, expected, failed, database, hts, tmp_path):
+@pytest.mark.usefixtures("failed")
+def test_what_cannot_be_is_said_and_changes_nothing(arguments, expected, database, hts, tmp_path):
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     before = list(database.results.find({}))
     done = hts(*arguments, "--yes" if arguments[0] == "resubmit" else "--json", HTS_CONFIG_FILE="settings.yaml")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -200,3 +201,27 @@ def test_only_what_failed_runs_again(failed, database, tmp_path):
     assert {number: after[number] for number in before} == before
     added = {after[number]["spec"]["hts"]["result"] for number in after.keys() - before.keys()}
     assert added == set(failed.values())
+
+
+def test_who_settles_at_the_same_moment_does_not_fail_what_was_resubmitted(database):
+    from hts_flows.launch.advance import advance
+
+    keys = list(submitted(database, intercalants=["Li", "K", "Na", "Rb", "Cs"]).values())
+    stop = threading.Event()
+
+    def settle():
+        while not stop.is_set():
+            advance(database, "small")
+
+    thread = threading.Thread(target=settle)
+    thread.start()
+    try:
+        for _ in range(4):
+            for key in keys:
+                fail(database, key, WALLTIME)
+            assert resubmit(database, plan_resubmission(database, "small"), user="ada").added == len(keys)
+            assert database.results.count_documents({"state": "queued"}) == len(keys)
+    finally:
+        stop.set()
+        thread.join()
+    assert database.results.count_documents({"state": "queued"}) == len(keys)
