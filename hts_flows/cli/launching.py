@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from hts_flows.cli.output import console, print_json
+from hts_flows.cli.output import console, print_json, stderr
+from hts_flows.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hts_flows.errors import HtsError
     from hts_flows.launch.launching import Launcher, Pass
     from hts_flows.stores import Database
@@ -50,12 +53,16 @@ def launch(
     database = connect(settings)
     for name in names or ():
         load_campaign(database, name)
-    launcher = Launcher(database, settings, chosen, names or ())
     if not as_json:
         console.print(f"[bold]{chosen.name}[/] with {database.address}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped as with Ctrl-C
     try:
-        last = _passes(launcher, watch=watch, interval=interval, as_json=as_json)
+        last = _passes(
+            lambda: Launcher(connect(settings), settings, chosen, names or ()),
+            watch=watch,
+            interval=interval,
+            as_json=as_json,
+        )
     except KeyboardInterrupt:
         console.print("\nstopped; SLURM jobs go on. To go on here: hts launch --watch")
         raise typer.Exit(130) from None
@@ -65,12 +72,29 @@ def launch(
         raise typer.Exit(1)
 
 
-def _passes(launcher: Launcher, *, watch: bool, interval: float, as_json: bool) -> Pass:
-    """Make one pass, or passes until all is finished; the time between them grows while SLURM does not answer."""
+def _passes(make_launcher: Callable[[], Launcher], *, watch: bool, interval: float, as_json: bool) -> Pass:
+    """Make one pass, or passes until all is finished.
+
+    The time between them grows while SLURM or MongoDB does not answer.
+    """
+    from pymongo.errors import ConnectionFailure
+
     wait = interval
     shown: list[str] = []
+    launcher: Launcher | None = None
     while True:
-        outcome = launcher.one_pass()
+        try:
+            launcher = launcher or make_launcher()
+            outcome = launcher.one_pass()
+        except (ConnectionFailure, StoreUnavailableError) as error:
+            if not watch:
+                raise
+            # Its jobs go on; they meet the same outage, and are settled when MongoDB is back.
+            launcher, wait = None, min(2 * wait, max(LONGEST_INTERVAL, interval))
+            text = error.message if isinstance(error, StoreUnavailableError) else str(error).split(",")[0]
+            stderr.print(f"  [yellow]MongoDB does not answer:[/] {escape(text)}; the next pass is in {wait:.0f} s")
+            time.sleep(wait)
+            continue
         if as_json:
             print_json(_as_object(outcome))
         else:

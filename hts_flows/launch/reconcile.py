@@ -35,6 +35,7 @@ _NOT_THE_JOBS_FAULT = {
     FailureCause.NODE_FAILURE,
     FailureCause.PREEMPTED,
     FailureCause.FAILED_TO_START,
+    FailureCause.STORE_UNAVAILABLE,
     FailureCause.LOST,
 }
 #: As many documents in one answer as fit.

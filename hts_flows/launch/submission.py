@@ -118,7 +118,25 @@ def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[W
     database.results.bulk_write(operations, ordered=False)
     # Jobs that another campaign has queued are worked on for this one too.
     _tag_jobs(database, keys, "$addToSet", campaign)
+    _change_resources(database, keys, level)
     return add_claimed(database, keys, claim)
+
+
+def _change_resources(database: Database, keys: list[str], level: Level) -> None:
+    """Let queued evaluations ask SLURM for what a changed campaign file says, where they have not been taken yet."""
+    other = [
+        document["_id"]
+        for document in database.results.find(
+            {"_id": {"$in": keys}, "state": "queued", "attempts": [], "resources": {"$ne": level.resources}}, {"_id": 1}
+        )
+    ]
+    if other:
+        database.results.update_many({"_id": {"$in": other}}, {"$set": {"resources": level.resources}})
+        pool = pool_of(level.engine.engine, level.resources)
+        database.mongo["fireworks"].update_many(
+            {"spec.hts.result": {"$in": other}, "state": {"$in": ["WAITING", "READY"]}},
+            {"$set": {"spec.hts.resources": level.resources, "spec.hts.pool": pool}},
+        )
 
 
 def new_claim() -> dict[str, Any]:
