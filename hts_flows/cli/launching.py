@@ -40,7 +40,10 @@ def launch(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on, pass after pass, until all is finished.")] = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Time between passes with --watch, s.")] = 15.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, a line a pass.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not hold back work whose last SLURM jobs could not begin.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, an object a pass.")] = False,
 ) -> None:
     """Submit SLURM jobs for what is ready, and settle those that have ended. One pass, for cron; or --watch."""
     from hts_flows.launch.launching import Launcher
@@ -58,7 +61,7 @@ def launch(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped as with Ctrl-C
     try:
         last = _passes(
-            lambda: Launcher(connect(settings), settings, chosen, names or ()),
+            lambda: Launcher(connect(settings), settings, chosen, names or (), force=force),
             watch=watch,
             interval=interval,
             as_json=as_json,

@@ -77,16 +77,26 @@ class Launcher:
         The cluster.
     campaigns
         Only these; all that are stored when empty.
+    force
+        Do not hold back work whose last allocations did nothing.
     """
 
-    def __init__(self, database: Database, settings: Settings, cluster: Cluster, campaigns: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        cluster: Cluster,
+        campaigns: Iterable[str] = (),
+        *,
+        force: bool = False,
+    ) -> None:
         self.database = database
         self.settings = settings
         self.cluster = cluster
         self.slurm = Slurm(cluster)
         self.only = list(campaigns)
         self._healers: dict[str, Healer] = {}
-        self._placer = Placer(database, settings, self.slurm)
+        self._placer = Placer(database, settings, self.slurm, force=force)
 
     def one_pass(self) -> Pass:
         """Reconcile, take every campaign one step further, and submit what is ready.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pymongo import DESCENDING
 
 from hts_flows.engines import engine_class
-from hts_flows.errors import HtsError
+from hts_flows.errors import HtsError, InputError
 from hts_flows.launch.failures import FailureCause, failure
 from hts_flows.launch.owner import owner_name
 from hts_flows.launch.pilot import margin
@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 
 #: After an allocation that did no work, the next waits this long, twice as long after each further one, s.
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 30.0 * MINUTE
+#: Which resources a refusal of SLURM is about, by its ``concerns``.
+_CONCERNS = {
+    "partition": ("partition", "walltime", "nodes"),
+    "account": ("account",),
+    "qos": ("qos",),
+    "walltime": ("walltime", "partition", "qos"),
+    "memory": ("memory", "partition"),
+    "nodes": ("nodes", "tasks", "cpus", "gpus", "memory", "partition"),
+    "options": ("sbatch",),
+}
 
 
 @dataclass
@@ -66,7 +76,6 @@ class _Pool:
     engine: str
     own: dict[str, Any]
     count: int
-    seconds: float
 
 
 class Placer:
@@ -80,9 +89,12 @@ class Placer:
         Those in force.
     slurm
         The cluster's commands.
+    force
+        Do not hold back work whose last allocations did nothing.
     """
 
-    def __init__(self, database: Database, settings: Settings, slurm: Slurm) -> None:
+    def __init__(self, database: Database, settings: Settings, slurm: Slurm, *, force: bool = False) -> None:
+        self.force = force
         self.database = database
         self.settings = settings
         self.slurm = slurm
@@ -111,23 +123,17 @@ class Placer:
         room = self.cluster.limits.max_queued - len(queued)
         for pool in pools:
             resources = self.cluster.resolve(pool.engine, pool.own)
-            pilot = engine_class(pool.engine).packed if resources.pilot is None else resources.pilot
-            open_pilots = sum(item["pool"] == pool.name and item["kind"] == "pilot" for item in queued)
-            wanted = self._pilots_wanted(pool, resources) - open_pilots if pilot else pool.count
-            wanted = min(wanted, room)
-            if wanted <= 0:
-                continue
-            if paused := self._pause(pool):
+            if not self.force and (paused := self._pause(pool)):
                 outcome.problems.append(paused)
                 continue
             try:
                 self._refuse_long(pool, resources)
-                for added in self._submit(pool, resources, names, wanted, pilot=pilot):
+                for added in self._submit(pool, resources, names, queued, room):
                     outcome.submitted += added
                     room -= added
                     renew()
             except RejectedError as error:
-                if not pool.own:
+                if not _asks_itself(pool, error):
                     outcome.problems.append(self._cluster_refuses(error, pool))
                     continue
                 outcome.rejected += self._reject(pool, resources, error)
@@ -154,22 +160,63 @@ class Placer:
                         "engine": {"$first": "$spec.hts.engine"},
                         "own": {"$first": "$spec.hts.resources"},
                         "count": {"$sum": 1},
-                        "seconds": {"$sum": "$spec.hts.seconds"},
                         "priority": {"$max": "$spec._priority"},
                     }
                 },
                 {"$sort": {"priority": -1, "_id": 1}},
             ]
         )
-        return [_Pool(row["_id"], row["engine"], row["own"] or {}, row["count"], row["seconds"]) for row in rows]
+        return [_Pool(row["_id"], row["engine"], row["own"] or {}, row["count"]) for row in rows]
 
-    def _pilots_wanted(self, pool: _Pool, resources: Resources) -> int:
-        """Find how many pilots the work is worth, those in the queue included."""
+    def _submit(
+        self, pool: _Pool, resources: Resources, names: list[str], queued: list[dict[str, Any]], room: int
+    ) -> Iterator[int]:
+        """Submit for one pool, as far as there is room; yields how many SLURM jobs were added."""
+        pilot = engine_class(pool.engine).packed if resources.pilot is None else resources.pilot
+        ready = {"state": "READY", "spec.hts.pool": pool.name, "spec.hts.campaigns": {"$in": names}}
+        ready |= {"spec.hts.job": {"$ne": "record"}}
+        if pilot:
+            usable = (resources.walltime or 0) - margin(resources.walltime or 0)
+            fitting = self._sum(ready | {"spec.hts.seconds": {"$lte": usable}})
+            open_pilots = sum(item["pool"] == pool.name and item["kind"] == "pilot" for item in queued)
+            wanted = self._pilots_wanted(*fitting, resources, usable) - open_pilots
+            for _ in range(min(wanted, room)):
+                allocation = self._new_allocation("pilot", pool, resources)
+                self.database.allocations.insert_one(allocation.document())
+                self._call_sbatch(allocation, resources)
+                room -= 1
+                yield 1
+            # No pilot would take these: each gets an allocation of its own, and all of its time.
+            ready |= {"spec.hts.seconds": {"$gt": usable}}
+            resources = resources.model_copy(update={"tasks": resources.nodes or 1})
+        jobs = self.database.mongo["fireworks"].find(
+            ready, {"fw_id": 1, "spec.hts.result": 1}, sort=[("spec._priority", DESCENDING), ("fw_id", 1)]
+        )
+        for job in list(jobs.limit(room)) if room > 0 else ():
+            yield int(self._submit_single(job, pool, resources))
+
+    def _sum(self, query: dict[str, Any]) -> tuple[int, float]:
+        """Count jobs, and add up their estimated times, s."""
+        rows = self.database.mongo["fireworks"].aggregate(
+            [{"$match": query}, {"$group": {"_id": None, "n": {"$sum": 1}, "seconds": {"$sum": "$spec.hts.seconds"}}}]
+        )
+        return next(((row["n"], row["seconds"]) for row in rows), (0, 0.0))
+
+    def _pilots_wanted(self, count: int, seconds: float, resources: Resources, usable: float) -> int:
+        """Find how many pilots the work is worth, those in the queue included.
+
+        Parameters
+        ----------
+        count, seconds
+            Jobs, and their estimated times, s.
+        resources
+            What a pilot asks for.
+        usable
+            Time that a pilot has for jobs, s.
+        """
         workers = resources.tasks or 1
-        walltime = resources.walltime or 0
-        share = min(self.cluster.limits.pilot_work, walltime - margin(walltime))
-        by_work = math.ceil(pool.seconds / (workers * share))
-        return max(1, min(by_work, math.ceil(pool.count / workers), self.cluster.limits.max_pilots))
+        by_work = math.ceil(seconds / (workers * min(self.cluster.limits.pilot_work, usable)))
+        return min(max(1, by_work), math.ceil(count / workers), self.cluster.limits.max_pilots)
 
     def _pause(self, pool: _Pool) -> HtsError | None:
         """Hold back where allocations for this work have just ended without doing any, so as not to burn them."""
@@ -193,7 +240,7 @@ class Placer:
             return None
         return HtsError(
             f"{pool.count} {pool.engine} jobs held back for {left:.0f} s: {last['problem']}",
-            f"find what is wrong with: hts cluster check {self.cluster.name}",
+            f"find what is wrong with: hts cluster check {self.cluster.name}; once it is mended: hts launch --force",
         )
 
     def _refuse_long(self, pool: _Pool, resources: Resources) -> None:
@@ -203,31 +250,8 @@ class Placer:
                 f"walltime {format_walltime(resources.walltime)} of {pool.engine} is longer than the "
                 f"{format_walltime(longest)} that limits.max_walltime of cluster {self.cluster.name!r} allows",
                 "ask for less time",
+                concerns="walltime",
             )
-
-    def _submit(
-        self, pool: _Pool, resources: Resources, names: list[str], wanted: int, *, pilot: bool
-    ) -> Iterator[int]:
-        if pilot:
-            for _ in range(wanted):
-                allocation = self._new_allocation("pilot", pool, resources)
-                self.database.allocations.insert_one(allocation.document())
-                self._call_sbatch(allocation, resources)
-                yield 1
-            return
-        jobs = self.database.mongo["fireworks"].find(
-            {
-                "state": "READY",
-                "spec.hts.pool": pool.name,
-                "spec.hts.campaigns": {"$in": names},
-                "spec.hts.job": {"$ne": "record"},
-            },
-            {"fw_id": 1, "spec.hts.result": 1, "spec.hts.campaigns": 1},
-            sort=[("spec._priority", DESCENDING), ("fw_id", 1)],
-            limit=wanted,
-        )
-        for job in list(jobs):
-            yield int(self._submit_single(job, pool, resources))
 
     def _submit_single(self, job: dict[str, Any], pool: _Pool, resources: Resources) -> bool:
         """Reserve one job and submit it; False when somebody else was faster."""
@@ -269,19 +293,21 @@ class Placer:
 
     def _call_sbatch(self, allocation: Allocation, resources: Resources) -> None:
         """Submit; where SLURM refuses, or does not answer, the reservation is taken back."""
-        if self._environment_file is None:
-            self._environment_file = put_environment_file(self.slurm.connection, self.settings, self.cluster)
-        script = job_script(
-            job_name=allocation.job_name,
-            resources=resources,
-            command=f"{shlex.quote(self.cluster.interpreter)} -m hts_flows.launch.pilot {allocation.token}",
-            environment_file=self._environment_file,
-        )
         try:
+            if self._environment_file is None:
+                self._environment_file = put_environment_file(self.slurm.connection, self.settings, self.cluster)
+            script = job_script(
+                job_name=allocation.job_name,
+                resources=resources,
+                command=f"{shlex.quote(self.cluster.interpreter)} -m hts_flows.launch.pilot {allocation.token}",
+                environment_file=self._environment_file,
+            )
             job_id = self.slurm.submit(script, allocation.folder, allocation.job_name)
-        except RejectedError:
+        except (RejectedError, InputError) as error:
             self._take_back(allocation)
-            raise
+            if isinstance(error, RejectedError):
+                raise
+            raise RejectedError(error.message, error.hint) from error
         except HtsError:
             # SLURM may have taken it all the same: the next reconciling looks for its name, and else takes it back.
             self.database.allocations.update_one({"_id": allocation.token}, {"$set": {"owner": ""}})
@@ -323,3 +349,9 @@ class Placer:
         return settle_failures(
             self.database, [(CutOff(job, {}, (job["workflow"] or [None])[0]), cause) for job in jobs]
         )
+
+
+def _asks_itself(pool: _Pool, error: RejectedError) -> bool:
+    """Tell whether what SLURM refuses was asked for by the jobs themselves, and not by the settings."""
+    concerned = _CONCERNS.get(error.concerns or "")
+    return bool(pool.own) and (concerned is None or any(name in pool.own for name in concerned))

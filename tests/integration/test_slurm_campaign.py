@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ MANY = """\
 name: many
 candidates:
   domain: intercalation
-  hosts: [graphite, 1T-TiS2, 2H-MoS2, 1T-TaS2, 2H-NbSe2, 1T-VSe2]
+  hosts: [graphite, 1T-TiS2, 2H-MoS2, 1T-TaS2, 2H-NbSe2, 1T-VSe2, 1T-ZrS2]
   intercalants: [Li, Na, K, Rb, Cs, Mg, Ca, Sr, Ba]
   concentrations: [1, 1/2, 1/3, 1/4, 1/6]
 calculate:
@@ -70,7 +71,7 @@ def test_two_launchers_one_killed_do_each_of_many_jobs_once(hts, database, slurm
     write_settings(monkeypatch, tmp_path, slurm, limits=limits, resources=resources)
     submit(hts, tmp_path, MANY)
     total = database.results.count_documents({})
-    assert total >= 250
+    assert total >= 300
     launchers = [start_launcher(tmp_path), start_launcher(tmp_path)]
     try:
         wait_for(lambda: states(database)["done"] > total // 2, 280)
@@ -188,3 +189,28 @@ def test_a_database_that_nodes_do_not_reach(submitted, hts, database, slurm):
     assert "hts cluster check tiny" in answer.stdout
     assert jobs_untouched(database)
     assert "held back" in hts("launch").stdout
+
+
+def test_what_no_pilot_has_time_for_gets_an_allocation_of_its_own(submitted, hts, database):
+    reference = {"spec.hts.role": "reference", "spec.hts.job": "calculate"}
+    database.mongo["fireworks"].update_one(reference, {"$set": {"spec.hts.seconds": 100_000.0}})
+    answer = hts("launch", "--watch", "--interval", "1")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert set(states(database)) == {"done"}
+    kinds = {item["kind"]: item for item in database.allocations.find({})}
+    assert (kinds["single"]["done"], kinds["single"]["resources"]["tasks"]) == (2, 1)
+    assert kinds["pilot"]["done"] == 2 * (database.results.count_documents({}) - 1)
+
+
+def test_a_campaign_that_asks_for_what_cannot_be_fails_alone(hts, database, slurm, tmp_path, monkeypatch):
+    write_settings(monkeypatch, tmp_path, slurm)
+    asked = '    resources: {sbatch: ["--array=1-3"]}\n'
+    submit(hts, tmp_path, CAMPAIGN.format(intercalants="Li") + asked)
+    answer = hts("launch", "--json")
+    assert answer.returncode == 1
+    outcome = json.loads(answer.stdout)
+    assert (outcome["submitted"], outcome["rejected"]) == (0, database.results.count_documents({}))
+    failure = database.results.find_one({})["failure"]
+    assert failure["cause"] == "rejected"
+    assert "--array" in failure["message"]
+    assert slurm.output("squeue", "-h") == ""
