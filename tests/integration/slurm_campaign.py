@@ -1,22 +1,10 @@
-"""A small campaign on a real SLURM, and what is asked of the database about it."""
+"""What campaigns on a real SLURM need in tests, and what is asked of the database about them."""
 
 from __future__ import annotations
 
 import json
 
 import yaml
-
-CAMPAIGN = """\
-name: small
-candidates:
-  domain: intercalation
-  hosts: [graphite]
-  intercalants: [{intercalants}]
-  concentrations: [1/6, 1/8]
-calculate:
-  - engine: sevennet
-    task: static
-"""
 
 
 def write_settings(monkeypatch, folder, slurm, **cluster):

@@ -11,9 +11,9 @@ import pytest
 from daemons import missing_for
 from local_sshd import PACKAGES as SSH_PACKAGES
 from local_sshd import LocalSshd
-from slurm_campaign import CAMPAIGN, hts_json, write_settings
+from slurm_campaign import hts_json, write_settings
 from slurm_cluster import EXPIRED_ACCOUNT
-from small_campaign import engine_launches, states, wait_for
+from small_campaign import CAMPAIGN, engine_launches, states, wait_for
 
 #: Small cells of many kinds: each a static calculation of a fraction of a second.
 MANY = """\

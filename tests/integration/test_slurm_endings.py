@@ -6,8 +6,8 @@ import os
 import signal
 
 import pytest
-from slurm_campaign import CAMPAIGN, allocations_of, hts_json, write_settings
-from small_campaign import wait_for
+from slurm_campaign import allocations_of, hts_json, write_settings
+from small_campaign import CAMPAIGN, wait_for
 
 from hts_flows.launch.launching import Launcher
 from hts_flows.launch.submission import pool_of
