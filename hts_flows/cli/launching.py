@@ -110,37 +110,47 @@ def _passes(make_launcher: Callable[[], Launcher], *, watch: bool, interval: flo
 
 def _show(launcher: Launcher, outcome: Pass, shown: list[str]) -> list[str]:
     """Print the state in one line, and what is wrong, where that is new; gives what was to be shown."""
-    from hts_flows.stores.results import count_states
-
     if outcome.busy:
-        line = f"another launcher is at work on this cluster: {outcome.busy}"
-    else:
-        names = launcher.only or [item["_id"] for item in launcher.database.campaigns.find({}, {"_id": 1})]
-        states = [count_states(launcher.database, name) for name in names]
-        done, failed = (sum(state[key] for state in states) for key in ("done", "failed"))
-        total = sum(sum(state.values()) for state in states)
-        slurm = outcome.reconciled
-        parts = [f"{done}/{total} done", f"{failed} failed"] if failed else [f"{done}/{total} done"]
-        parts.append(f"{outcome.ready} ready" if outcome.ready else "")
-        waiting = slurm.waiting + outcome.placed.submitted
-        parts.append(f"SLURM jobs: {slurm.running} running, {waiting} waiting")
-        for count, what in (
-            (outcome.placed.submitted, "submitted"),
-            (slurm.ended, "ended"),
-            (slurm.failed + outcome.placed.rejected, "found failed"),
-            (slurm.again, "cut off, ready again"),
-        ):
-            parts.append(f"{count} {what}" if count else "")
-        line = ", ".join(filter(None, parts))
+        line = f"another launcher is at work on this cluster: {outcome.busy}; this one waits for its turn"
+        if line not in shown:
+            console.print(f"  {line}")
+        return [*shown, line]
+    line = _state_line(launcher, outcome)
     if line not in shown:
         console.print(f"  {datetime.now().astimezone().strftime('%H:%M:%S')}  {line}")
     # The same problem with another number in it, such as a time that runs down, is not new.
-    told = [line]
+    told = [line, *(text for text in shown if text.startswith("another launcher"))]
     for problem in outcome.problems:
-        told.append(_NUMBER.sub("", problem.message))
-        if told[-1] not in shown:
+        text = _NUMBER.sub("", problem.message)
+        told.append(text)
+        if text not in shown:
             _show_problem(problem)
     return told
+
+
+def _state_line(launcher: Launcher, outcome: Pass) -> str:
+    from hts_flows.stores.results import count_states
+
+    names = launcher.only or [item["_id"] for item in launcher.database.campaigns.find({}, {"_id": 1})]
+    states = [count_states(launcher.database, name) for name in names]
+    done, failed = (sum(state[key] for state in states) for key in ("done", "failed"))
+    total = sum(sum(state.values()) for state in states)
+    slurm = outcome.reconciled
+    waiting = slurm.waiting + outcome.placed.submitted
+    parts = [
+        f"{done}/{total} done",
+        f"{failed} failed" if failed else "",
+        f"{outcome.ready} ready" if outcome.ready else "",
+        f"SLURM jobs: {slurm.running} running, {waiting} waiting",
+    ]
+    for count, what in (
+        (outcome.placed.submitted, "submitted"),
+        (slurm.ended, "ended"),
+        (slurm.failed + outcome.placed.rejected, "found failed"),
+        (slurm.again, "cut off, ready again"),
+    ):
+        parts.append(f"{count} {what}" if count else "")
+    return ", ".join(filter(None, parts))
 
 
 def _show_problem(problem: HtsError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 from typing import TYPE_CHECKING
 
@@ -98,14 +99,17 @@ def usage_of(database: Database, key: str) -> JobUsage | None:
     ]
     launch = database.mongo["launches"].find_one(
         {"fw_id": {"$in": nodes}, "fworker.name": {"$regex": f"^{WORKER_PREFIX}"}},
-        {"fworker.name": 1, "launch_dir": 1, "host": 1},
+        {"fworker.name": 1, "launch_dir": 1, "host": 1, "state_history.state": 1},
         sort=[("launch_id", DESCENDING)],
     )
     document = launch and database.allocations.find_one({"_id": token_of(launch["fworker"]["name"])})
     if not launch or not document:
         return None
     usage = _usage(Allocation.from_document(document), None, None, launch["launch_dir"], None)
-    return usage.model_copy(update={"node": (document.get("slurm") or {}).get("nodes") or launch.get("host")})
+    # Before it ran, the launch's host is that of the launcher.
+    ran = any(entry["state"] == "RUNNING" for entry in launch.get("state_history", []))
+    host = launch.get("host") if ran else None
+    return usage.model_copy(update={"node": (document.get("slurm") or {}).get("nodes") or host})
 
 
 def _cause(job: SlurmJob | None, death: Death | None, output: str) -> FailureCause:
@@ -144,9 +148,11 @@ def _usage(
 def _message(cause: FailureCause, allocation: Allocation, job: SlurmJob | None, usage: JobUsage, output: str) -> str:
     name = f"SLURM job {usage.job_id or allocation.job_name}" + (f" on {usage.node}" if usage.node else "")
     after = f" after {format_walltime(usage.time_used)}" if usage.time_used else ""
+    if after and allocation.kind == "pilot":
+        after = f", {format_walltime(usage.time_used or 0)} after this calculation began"
     ran = job is not None and job.started is not None and bool(job.nodes)
     asked = f" of {format_walltime(usage.walltime_asked)} asked" if usage.walltime_asked else ""
-    by = f" by user id {job.cancelled_by}" if job and job.cancelled_by else ""
+    by = f" by {_user(job.cancelled_by)}" if job and job.cancelled_by else ""
     own_words = _own_words(output) or "the batch script could not begin"
     messages = {
         FailureCause.WALLTIME: f"{name} was ended at its time limit{after}{asked}",
@@ -169,6 +175,14 @@ def _why_not_started(job: SlurmJob | None, allocation: Allocation) -> str:
     if job is not None and job.signal == _NO_OUTPUT_SIGNAL:
         return f"the node cannot write {allocation.folder} (is scratch seen by every node?)"
     return job.reason if job else "no reason given"
+
+
+def _user(uid: str) -> str:
+    """Name of a user, where this machine knows it."""
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (KeyError, ValueError):
+        return f"user id {uid}"
 
 
 def _memory(usage: JobUsage) -> str:

@@ -14,8 +14,8 @@ from hts_flows.launch.owner import is_gone
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
-#: A job that was taken but never started: its worker died between two writes, this long ago.
-RESERVED_WITHOUT_LAUNCH = timedelta(seconds=20)
+#: A job that was taken by a worker of another machine and has not started after this time: that worker has died.
+RESERVED_WITHOUT_LAUNCH = timedelta(minutes=10)
 #: A lock is held for milliseconds; one that lasts this long was left by a worker that died, s.
 STALE_LOCK_SECONDS = 5.0
 #: A job that took this many workers with it is not tried again.
@@ -52,8 +52,8 @@ class Healer:
         lost, stale = _lost_jobs(self.database, self.campaign), self._stale_locks()
         if not lost and not stale:
             return 0
-        # One at a time: two that saw the same loss would both rerun the job.
-        with lease(self.database, f"heal {self.campaign}") as mine:
+        # One at a time, as campaigns share jobs: two that saw the same loss would both rerun the job.
+        with lease(self.database, "heal") as mine:
             if not mine.held:
                 return 0
             # Looked up again now that no other healer can have changed them.
@@ -94,7 +94,10 @@ def _lost_jobs(database: Database, campaign: str) -> list[tuple[dict[str, Any], 
             sort=[("launch_id", DESCENDING)],
         )
         if launch is None:
-            if firework["state"] == "RESERVED" and _age(firework["updated_on"]) > RESERVED_WITHOUT_LAUNCH:
+            gone = is_gone(firework["spec"]["hts"].get("taken", ""))
+            if gone is None:
+                gone = _age(firework["updated_on"]) > RESERVED_WITHOUT_LAUNCH
+            if firework["state"] == "RESERVED" and gone:
                 lost.append((firework, None))
         elif is_gone(launch["fworker"]["name"]):
             lost.append((firework, launch))
@@ -119,12 +122,14 @@ def heal_job(database: Database, firework: dict[str, Any], launch: dict[str, Any
         # The worker finished and died before the workflow knew.
         database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
         return True
-    times = firework["spec"]["hts"].get("lost", 0) + 1
-    database.mongo["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"spec.hts.lost": times}})
-    if launch and times >= MAX_LOST:
-        database.launchpad.mark_fizzled(launch["launch_id"])
-    else:
-        database.launchpad.rerun_fw(fw_id)
+    if launch and launch["state"] == "RUNNING":
+        # A job that was only reserved has taken no worker with it.
+        times = firework["spec"]["hts"].get("lost", 0) + 1
+        database.mongo["fireworks"].update_one({"fw_id": fw_id}, {"$set": {"spec.hts.lost": times}})
+        if times >= MAX_LOST:
+            database.launchpad.mark_fizzled(launch["launch_id"])
+            return True
+    database.launchpad.rerun_fw(fw_id)
     return True
 
 

@@ -15,7 +15,7 @@ from hts_flows.launch.lease import lease
 from hts_flows.launch.owner import owner_name
 from hts_flows.launch.placing import Placed, Placer
 from hts_flows.launch.reconcile import Reconciled, reconcile
-from hts_flows.launch.worker import launch_in_own_folder
+from hts_flows.launch.worker import launch_in_own_folder, quiet_fireworks
 from hts_flows.slurm.commands import Slurm
 
 if TYPE_CHECKING:
@@ -110,8 +110,6 @@ class Launcher:
                 return outcome
             try:
                 outcome.reconciled = reconcile(self.database, self.slurm)
-                hint = f"find what is wrong with: hts cluster check {self.cluster.name}"
-                outcome.problems += [HtsError(text, hint) for text in outcome.reconciled.problems]
             except HtsError as error:
                 outcome.problems.append(error)
                 outcome.answering = False
@@ -119,11 +117,18 @@ class Launcher:
             outcome.recorded = self._record(names)
             if outcome.answering:
                 outcome.placed = self._placer.place(names, mine.renew)
-                outcome.problems += outcome.placed.problems
+                outcome.problems += self._told_once(outcome)
         outcome.ready = self._count_ready(names)
         left = self.database.allocations.find_one({"cluster": self.cluster.name, "state": {"$ne": "ended"}}, {"_id": 1})
         outcome.finished = not self._running_campaigns() and left is None
         return outcome
+
+    def _told_once(self, outcome: Pass) -> list[HtsError]:
+        """What ended allocations and placing found wrong; why work is held back says the former already."""
+        held_back = " ".join(problem.message for problem in outcome.placed.problems)
+        hint = f"find what is wrong with: hts cluster check {self.cluster.name}"
+        ended = [HtsError(text, hint) for text in dict.fromkeys(outcome.reconciled.problems) if text not in held_back]
+        return ended + outcome.placed.problems
 
     def _running_campaigns(self) -> list[str]:
         query: dict[str, Any] = {"state": "running"}
@@ -181,6 +186,7 @@ class Launcher:
         pools = {item["pool"] for item in at_work if item["kind"] == "pilot"}
         results = {item["result"] for item in at_work}
         jobflow.SETTINGS.JOB_STORE = self.database.job_store
+        quiet_fireworks()
         recorded = 0
         for job in jobs:
             hts = job["spec"]["hts"]

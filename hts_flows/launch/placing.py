@@ -263,7 +263,14 @@ class Placer:
         self.database.allocations.insert_one(allocation.document())
         mine = fireworks.update_one(
             {"fw_id": job["fw_id"], "state": "READY"},
-            {"$set": {"state": "RESERVED", "spec.hts.allocation": allocation.token}},
+            {
+                "$set": {
+                    "state": "RESERVED",
+                    "spec.hts.allocation": allocation.token,
+                    "spec.hts.taken": owner_name(),
+                    "updated_on": datetime.now(UTC),
+                }
+            },
         )
         if not mine.modified_count:
             self.database.allocations.delete_one({"_id": allocation.token})

@@ -178,7 +178,15 @@ def _cut_off_jobs(database: Database) -> list[CutOff]:
                     "as": "launch",
                 }
             },
-            {"$match": {"launch.fworker.name": {"$regex": "^slurm:"}}},
+            {
+                "$match": {
+                    "$or": [
+                        {"launch.fworker.name": {"$regex": "^slurm:"}},
+                        # Taken by a worker that had not begun yet.
+                        {"launch": [], "spec.hts.taken": {"$regex": "^slurm:"}},
+                    ]
+                }
+            },
             {"$lookup": {"from": "workflows", "localField": "fw_id", "foreignField": "nodes", "as": "workflow"}},
             {
                 "$project": {
@@ -199,9 +207,10 @@ def _cut_off_jobs(database: Database) -> list[CutOff]:
     )
     found = []
     for firework in fireworks:
-        launch = max(firework["launch"], key=lambda item: item["launch_id"])
-        if token_of(launch["fworker"]["name"]):
-            found.append(CutOff(firework, launch, firework["workflow"][0] if firework["workflow"] else None))
+        launch: dict[str, Any] = max(firework["launch"], key=lambda item: item["launch_id"], default={})
+        job = CutOff(firework, launch, firework["workflow"][0] if firework["workflow"] else None)
+        if token_of(job.worker):
+            found.append(job)
     return found
 
 
@@ -224,7 +233,7 @@ def _judge(item: _Seen, job: CutOff, output: str) -> Failure | object | None:
         return _AGAIN
     if not item.over and death is None:
         return None
-    if job.launch["state"] in ("COMPLETED", "FIZZLED") or job.firework["spec"]["hts"].get("job") == "record":
+    if job.launch.get("state") in (None, "COMPLETED", "FIZZLED") or job.firework["spec"]["hts"].get("job") == "record":
         return _AGAIN
     used = _time_used(item, job)
     verdict = diagnose_ending(

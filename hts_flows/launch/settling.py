@@ -25,7 +25,7 @@ class CutOff:
     firework
         Its document, with ``fw_id``, ``state`` and ``spec.hts``.
     launch
-        Its last launch; empty for a job that was never taken.
+        Its last launch; empty for a job that never began.
     workflow
         Its workflow, with ``_id`` and ``nodes``; None where that is not known.
     needs_seconds
@@ -40,7 +40,8 @@ class CutOff:
     @property
     def worker(self) -> str:
         """FireWorks name of the worker that held it."""
-        return str(self.launch.get("fworker", {}).get("name", ""))
+        name = self.launch.get("fworker", {}).get("name") or self.firework["spec"]["hts"].get("taken")
+        return str(name or "")
 
 
 def settle_failures(database: Database, failures: Sequence[tuple[CutOff, Failure]]) -> int:

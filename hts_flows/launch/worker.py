@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pymongo import DESCENDING
+
 if TYPE_CHECKING:
     from fireworks import FWorker
 
@@ -109,6 +111,10 @@ def launch_in_own_folder(parent: Path | str, database: Database, fworker: FWorke
     """
     from fireworks.core.rocket_launcher import launch_rocket
 
+    if fw_id is None:
+        fw_id = _take(database, fworker)
+        if fw_id is None:
+            return False
     folder = Path(parent) / f"{datetime.now(UTC).strftime('%H%M%S')}-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     before = Path.cwd()
@@ -121,6 +127,21 @@ def launch_in_own_folder(parent: Path | str, database: Database, fworker: FWorke
             for path in folder.iterdir():
                 path.unlink()
             folder.rmdir()
+
+
+def _take(database: Database, fworker: FWorker) -> int | None:
+    """Reserve the most urgent ready job, saying for whom; None when there is none.
+
+    FireWorks reserves a job and writes who has it only after loading everything that the job imports. A worker that
+    dies meanwhile, or is only slow, could not be told from others.
+    """
+    taken = database.mongo["fireworks"].find_one_and_update(
+        {**fworker.query, "state": "READY"},
+        {"$set": {"state": "RESERVED", "spec.hts.taken": fworker.name, "updated_on": datetime.now(UTC)}},
+        projection={"fw_id": 1},
+        sort=[("spec._priority", DESCENDING)],
+    )
+    return int(taken["fw_id"]) if taken else None
 
 
 def main() -> None:

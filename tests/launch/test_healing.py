@@ -72,11 +72,24 @@ def test_a_job_that_takes_its_workers_with_it_fails_in_the_end(queued):
     assert queued.mongo["workflows"].find_one({})["state"] == "FIZZLED"
 
 
-def test_a_job_that_was_reserved_and_never_started_is_made_ready_after_a_while(queued):
-    queued.mongo["fireworks"].update_one({}, {"$set": {"state": "RESERVED", "updated_on": datetime.now(UTC)}})
+def reserve(queued, taken, ago=timedelta(0)):
+    changes = {"state": "RESERVED", "spec.hts.taken": taken, "updated_on": datetime.now(UTC) - ago}
+    queued.mongo["fireworks"].update_one({}, {"$set": changes})
+
+
+def test_a_job_whose_worker_died_before_it_began_is_made_ready_at_once(queued):
+    reserve(queued, owner_name())
     assert Healer(queued, "small").heal() == 0
-    long_ago = datetime.now(UTC) - timedelta(minutes=1)
-    queued.mongo["fireworks"].update_one({}, {"$set": {"updated_on": long_ago}})
+    reserve(queued, GONE)
+    assert Healer(queued, "small").heal() == 1
+    assert job(queued)["state"] == "READY"
+    assert "lost" not in job(queued)["spec"]["hts"]
+
+
+def test_a_job_that_another_machine_took_and_never_began_is_made_ready_after_a_while(queued):
+    reserve(queued, "elsewhere:1:1.00", timedelta(minutes=5))
+    assert Healer(queued, "small").heal() == 0
+    reserve(queued, "elsewhere:1:1.00", timedelta(minutes=11))
     assert Healer(queued, "small").heal() == 1
     assert job(queued)["state"] == "READY"
 

@@ -112,6 +112,8 @@ def test_a_submission_that_was_cut_short_is_adopted_or_given_back(database, slur
     documents = {item["_id"]: item for item in database.allocations.find({})}
     assert (documents[reached.token]["job_id"], documents[reached.token]["state"]) == (str(job), "queued")
     assert documents[unreached.token]["state"] == "ended"
+    # Its job took no worker with it: that would count against it.
+    assert database.mongo["fireworks"].find_one({"spec.hts.lost": {"$exists": True}}) is None
     assert documents[fresh.token]["state"] == "submitting"
     assert states_of(database) == {"RESERVED": 2, "READY": 1, "WAITING": 3}
     slurm.output("scancel", str(job))
