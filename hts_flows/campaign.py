@@ -370,7 +370,9 @@ def problems_of(
             if detail["type"] == "string_pattern_mismatch":
                 field = (_model_at(model, detail["loc"][:-1]) or model).model_fields.get(str(detail["loc"][-1]))
                 message = f"cannot be used. {field.description}" if field and field.description else message
-            message = f"{EXPECTED.get(detail['type'], message)} (found {_shown(detail['input'])})"
+            message = EXPECTED.get(detail["type"], message)
+            if not (detail["type"] == "value_error" and isinstance(detail["input"], dict)):
+                message += f" (found {_shown(detail['input'])})"
         found.append(Problem(path, message, detail["input"]))
     return found
 

@@ -122,6 +122,9 @@ def heal_job(database: Database, firework: dict[str, Any], launch: dict[str, Any
         # The worker finished and died before the workflow knew.
         database.launchpad._refresh_wf(fw_id)  # noqa: SLF001 (FireWorks offers no public name for it)
         return True
+    held = {"fw_id": fw_id, "state": {"$in": ["RUNNING", "RESERVED"]}}
+    if database.mongo["fireworks"].find_one(held, {"_id": 1}) is None:
+        return False  # it has gone on by itself meanwhile
     if launch and launch["state"] == "RUNNING":
         # A job that was only reserved has taken no worker with it.
         times = firework["spec"]["hts"].get("lost", 0) + 1

@@ -39,6 +39,7 @@ IDLE_SECONDS = 20.0
 #: Workers that end with errors are replaced, but not after so many in a row that did no job.
 MAX_IN_A_ROW = 3
 _MEGABYTE = 1024**2
+_SETTLED = "hts: allocation {} was settled before it began: nothing is done"
 
 
 def time_limit(resources: Resources) -> float:
@@ -93,14 +94,21 @@ class Supervisor:
         self.resources = Resources.model_validate(allocation.resources)
         self.ends_at = time_limit(self.resources)
 
-    def begin(self) -> None:
-        """Tell the database which SLURM job this is, and take over from a run that SLURM has started again."""
-        self.database.allocations.update_one(
-            {"_id": self.allocation.token},
+    def begin(self) -> bool:
+        """Tell the database which SLURM job this is, and take over from a run that SLURM has started again.
+
+        Returns
+        -------
+        bool
+            False where the allocation was given up meanwhile: its jobs are others' now.
+        """
+        begun = self.database.allocations.update_one(
+            {"_id": self.allocation.token, "state": {"$ne": "ended"}},
             {"$set": {"job_id": os.environ.get("SLURM_JOB_ID"), "state": "queued", "restarts": self.restart}},
         )
-        if self.restart:
+        if begun.matched_count and self.restart:
             release_earlier_runs(self.database, self.allocation.token, self.restart)
+        return begun.matched_count == 1
 
     def check_engine(self) -> None:
         """Find out whether the engine can run here, before jobs are taken that would all fail.
@@ -315,7 +323,7 @@ def _load(token: str) -> tuple[Database, Allocation] | None:
     database = connect(load_settings())
     document = database.allocations.find_one({"_id": token})
     if document is None or document["state"] == "ended":
-        print(f"hts: allocation {token} was settled before it began: nothing is done", file=sys.stderr)  # noqa: T201
+        print(_SETTLED.format(token), file=sys.stderr)  # noqa: T201 (goes to queue.err)
         return None
     return database, Allocation.from_document(document)
 
@@ -337,25 +345,30 @@ def main() -> int:
         return EXIT_NO_DATABASE
     if loaded is None:
         return 0
-    database, allocation = loaded
     if arguments.worker:
         from hts_flows.launch.worker import quiet_fireworks
 
         quiet_fireworks()
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        work(database, allocation, restart, float(os.environ["HTS_ALLOCATION_ENDS"]))
+        work(*loaded, restart, float(os.environ["HTS_ALLOCATION_ENDS"]))
         return 0
-    supervisor = Supervisor(database, allocation)
-    nodes = supervisor.resources.nodes or 1
-    if not arguments.node:
-        supervisor.begin()
-        try:
-            supervisor.check_engine()
-        except EngineNotAvailableError as error:
-            _say(error)
-            return EXIT_NO_ENGINE
-        if allocation.kind == "pilot" and nodes > 1:
-            return _run_nodes(arguments.token, nodes, supervisor.ends_at)
+    supervisor = Supervisor(*loaded)
+    return supervisor.run() if arguments.node else _supervise(supervisor)
+
+
+def _supervise(supervisor: Supervisor) -> int:
+    """Begin the allocation, and keep its workers going, on each of its nodes."""
+    token, nodes = supervisor.allocation.token, supervisor.resources.nodes or 1
+    if not supervisor.begin():
+        print(_SETTLED.format(token), file=sys.stderr)  # noqa: T201 (goes to queue.err)
+        return 0
+    try:
+        supervisor.check_engine()
+    except EngineNotAvailableError as error:
+        _say(error)
+        return EXIT_NO_ENGINE
+    if supervisor.allocation.kind == "pilot" and nodes > 1:
+        return _run_nodes(token, nodes, supervisor.ends_at)
     return supervisor.run()
 
 

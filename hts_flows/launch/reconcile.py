@@ -119,6 +119,8 @@ def reconcile(database: Database, slurm: Slurm) -> Reconciled:
     for job in cut_off:
         item = seen.get(token_of(job.worker) or "")
         verdict = _judge(item, job, output.get(f"{item.allocation.folder}/queue.err", "")) if item else None
+        if verdict is _AGAIN and item and _never_submitted(item) and not _close(database, item.allocation):
+            continue
         if verdict is _AGAIN:
             if job.needs_seconds:
                 # It is taken next by a worker that has more time left.
@@ -158,10 +160,10 @@ def _ask(slurm: Slurm, allocations: list[Allocation]) -> list[_Seen]:
 
 def _given_up(allocation: Allocation) -> bool:
     """Tell whether an allocation that SLURM does not know is to be waited for no longer."""
-    if allocation.state == "submitting":
-        return claim_is_free(allocation.owner, allocation.created_at)
     last = allocation.seen_at or allocation.created_at
-    return now() - last.replace(tzinfo=now().tzinfo) > VANISHED_AFTER
+    # Also where sbatch failed or its launcher was killed: SLURM may take the job all the same, some time after.
+    unseen = now() - last.replace(tzinfo=now().tzinfo) > VANISHED_AFTER
+    return unseen and (allocation.state != "submitting" or claim_is_free(allocation.owner, allocation.created_at))
 
 
 def _cut_off_jobs(database: Database) -> list[CutOff]:
@@ -222,14 +224,13 @@ def _judge(item: _Seen, job: CutOff, output: str) -> Failure | object | None:
     """Decide what becomes of a job: a failure, :data:`_AGAIN`, or None where its worker lives."""
     allocation, slurm_job = item.allocation, item.job
     death = next((death for death in allocation.deaths if death.worker == job.worker), None)
-    never_submitted = item.over and slurm_job is None and allocation.job_id is None
     restarted = (
         slurm_job is not None
         and not item.over
         and job.firework["state"] == "RUNNING"
         and restart_of(job.worker) < slurm_job.restarts
     )
-    if restarted or (never_submitted and job.firework["state"] == "RESERVED"):
+    if restarted or (_never_submitted(item) and job.firework["state"] == "RESERVED"):
         return _AGAIN
     if not item.over and death is None:
         return None
@@ -247,6 +248,18 @@ def _judge(item: _Seen, job: CutOff, output: str) -> Failure | object | None:
     if allocation.kind == "pilot" and _may_try_again(item, job, FailureCause(verdict.cause), used):
         return _AGAIN
     return verdict
+
+
+def _never_submitted(item: _Seen) -> bool:
+    return item.over and item.job is None and item.allocation.job_id is None
+
+
+def _close(database: Database, allocation: Allocation) -> bool:
+    """End an allocation that SLURM never had, before its job is given back; False where it has just begun after all."""
+    closed = database.allocations.update_one(
+        {"_id": allocation.token, "job_id": None, "state": "submitting"}, {"$set": {"state": "ended"}}
+    )
+    return closed.modified_count == 1
 
 
 def _may_try_again(item: _Seen, job: CutOff, cause: FailureCause, used: float | None) -> bool:
@@ -295,7 +308,9 @@ def _store(database: Database, seen: list[_Seen], output: dict[str, str], outcom
             change["seen_at"] = now()
         stored = allocation.model_dump(include=change.keys() - {"seen_at"})
         if any(stored[name] != change[name] for name in stored) or _old(allocation):
-            changes.append(UpdateOne({"_id": allocation.token}, {"$set": change}))
+            # Where SLURM does not know it, it may have begun since: then it has said so itself.
+            unchanged = {"job_id": None} if job is None and allocation.job_id is None else {}
+            changes.append(UpdateOne({"_id": allocation.token, **unchanged}, {"$set": change}))
     if changes:
         database.allocations.bulk_write(changes, ordered=False)
 

@@ -100,13 +100,15 @@ def check_cluster(
                 yield _failed(_NAMES[look.__name__], error.message, error.hint)
                 return
         yield _ask_accounting(slurm)
-        accepted = True
+        accepted = False
         for engine in dict.fromkeys((DEFAULT, *cluster.resources)):
             step = _test_preset(slurm, engine)
-            accepted = accepted and not (engine == DEFAULT and step.ok is False)
+            accepted = accepted or step.ok is True
             yield step
         if job and accepted:
             yield from _Probe(slurm, settings).run(wait)
+        elif job:
+            yield _warning("probe job", "left out, as SLURM accepts no kind of job", "correct what is refused above")
     finally:
         slurm.connection.close()
 
@@ -169,12 +171,14 @@ def _ask_accounting(slurm: Slurm) -> CheckStep:
 
 def _test_preset(slurm: Slurm, engine: str) -> CheckStep:
     name = f"resources.{engine}"
+    options: list[str] = []
     try:
         options = sbatch_options(slurm.cluster.resolve(engine))
         slurm.test(options)
     except HtsError as error:
         place = f"clusters.{slurm.cluster.name}.{name} or what it is based on"
-        return _failed(name, error.message, f"{error.hint}; correct {place} in the settings file")
+        asked = f"; asked for: {' '.join(options)}" if options else ""
+        return _failed(name, error.message + asked, f"{error.hint}; correct {place} in the settings file")
     return _works(name, f"accepted: {' '.join(options)}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from many_jobs import CallCounter, insert_running_jobs, new_allocation
 from pymongo import monitoring
@@ -10,6 +12,7 @@ from hts_flows.launch.reconcile import reconcile
 from hts_flows.slurm.cluster import Cluster
 from hts_flows.slurm.commands import Slurm, SlurmNotAnsweringError
 from hts_flows.stores import connect
+from hts_flows.stores.campaigns import now
 
 N_JOBS = 10_000
 IN_EACH = 1000
@@ -83,8 +86,6 @@ def test_an_incomplete_answer_changes_nothing(database, slurm, tiny, tmp_path):
 
 
 def test_a_job_that_slurm_has_forgotten_is_lost_after_a_while(database, slurm, tiny, tmp_path, monkeypatch):
-    from datetime import timedelta
-
     from hts_flows.launch import reconcile as module
 
     allocation = new_allocation(str(tmp_path), kind="single", job_id="999999999", state="queued")
@@ -99,11 +100,10 @@ def test_a_job_that_slurm_has_forgotten_is_lost_after_a_while(database, slurm, t
 
 
 def test_a_submission_that_was_cut_short_is_adopted_or_given_back(database, slurm, tiny, tmp_path):
-    dead = "gone-host:1:1.00"
     reached = new_allocation(str(tmp_path / "a"), owner="")
     job = slurm.submit("sleep 600", f"--job-name={reached.job_name}", "--mem=50")
-    unreached = new_allocation(str(tmp_path / "b"), owner="")
-    fresh = new_allocation(str(tmp_path / "c"), owner=dead)
+    unreached = new_allocation(str(tmp_path / "b"), owner="", created_at=now() - timedelta(minutes=2))
+    fresh = new_allocation(str(tmp_path / "c"), owner="")
     for number, allocation in enumerate((reached, unreached, fresh)):
         database.allocations.insert_one(allocation.document())
         insert_running_jobs(database, allocation, range(number, number + 1), state="RESERVED")
