@@ -5,6 +5,7 @@ A pass may be killed at any moment, and two may run at once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hts_flows.slurm.cluster import Cluster
     from hts_flows.stores.database import Database
 
+_NUMBER = re.compile(r"\d+")
 #: Results that are recorded by one pass itself, where their allocation has ended before it could.
 MOST_RECORDED = 50
 
@@ -127,8 +129,9 @@ class Launcher:
         """What ended allocations and placing found wrong; why work is held back says the former already."""
         held_back = " ".join(problem.message for problem in outcome.placed.problems)
         hint = f"find what is wrong with: hts cluster check {self.cluster.name}"
-        ended = [HtsError(text, hint) for text in dict.fromkeys(outcome.reconciled.problems) if text not in held_back]
-        return ended + outcome.placed.problems
+        # Those that differ in numbers, such as the job's id, are one problem.
+        ended = {_NUMBER.sub("", text): text for text in outcome.reconciled.problems if text not in held_back}
+        return [HtsError(text, hint) for text in ended.values()] + outcome.placed.problems
 
     def _running_campaigns(self) -> list[str]:
         query: dict[str, Any] = {"state": "running"}

@@ -288,7 +288,10 @@ class _Probe:
         words = self.slurm.connection.read_tails([f"{self.folder}/queue.err"], 5)
         lines = [line for text in words.values() for line in text.splitlines() if line.strip()]
         if not lines:
-            hint = f"is {self.folder} on a file system that every node sees? set clusters.{self.cluster.name}.scratch"
+            hint = (
+                f"is {self.folder} on a file system that every node sees? set clusters.{self.cluster.name}.scratch; "
+                "or does one of pre_commands end the script?"
+            )
             return step._replace(message=f"{step.message}; it left no report", hint=hint)
         hint = (
             f"check clusters.{self.cluster.name}.python ({self.cluster.interpreter}), modules and pre_commands; "
