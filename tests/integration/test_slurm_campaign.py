@@ -65,6 +65,7 @@ def test_a_campaign_completes_through_slurm(hts, database, slurm, tmp_path, monk
     assert (again["finished"], again["submitted"]) == (True, 0)
 
 
+@pytest.mark.timeout(900)
 def test_two_launchers_one_killed_do_each_of_many_jobs_once(hts, database, slurm, tmp_path, monkeypatch):
     limits = {"max_pilots": 3, "pilot_work": "20s"}
     resources = {"sevennet": {"tasks": 2, "nodes": 1, "memory": "2500M", "walltime": "00:10:00"}}
@@ -74,13 +75,13 @@ def test_two_launchers_one_killed_do_each_of_many_jobs_once(hts, database, slurm
     assert total >= 300
     launchers = [start_launcher(tmp_path), start_launcher(tmp_path)]
     try:
-        wait_for(lambda: states(database)["done"] > total // 2, 280)
+        wait_for(lambda: states(database)["done"] > total // 2, 400)
         holder = database.leases.find_one({"_id": "launch on tiny"})
         pids = [str(launcher.pid) for launcher in launchers]
         victim = pids.index(holder["owner"].split(":")[1]) if holder else 0
         launchers[victim].kill()
         survivor = launchers[1 - victim]
-        output, _ = survivor.communicate(timeout=280)
+        output, _ = survivor.communicate(timeout=400)
     finally:
         for launcher in launchers:
             launcher.kill()

@@ -58,6 +58,7 @@ def launcher(tmp_path, hts, database, slurm, monkeypatch):
     return launcher
 
 
+@pytest.mark.timeout(900)
 def test_every_ending_is_explained_resubmitted_and_completed_once(launcher, database, slurm, hts):
     keys = launcher.by_ending
     first = launcher.one_pass()
@@ -98,7 +99,7 @@ def test_every_ending_is_explained_resubmitted_and_completed_once(launcher, data
     for name in EXPECTED:
         answer = hts("resubmit", "small", "--id", results[name]["candidate_id"], *EXPECTED[name][2], "--yes")
         assert answer.returncode == 0, (name, answer.stdout, answer.stderr)
-    wait_for(lambda: launcher.one_pass().finished, 200)
+    wait_for(lambda: launcher.one_pass().finished, 400)
     for name, key in keys.items():
         result = database.results.find_one({"_id": key})
         assert result["state"] == "done", (name, result["failure"])
@@ -140,4 +141,4 @@ def end_running(database, slurm, keys, jobs):
                 slurm.output("scontrol", "requeue", job_id)
         return not waiting
 
-    wait_for(act_on_running, 120)
+    wait_for(act_on_running, 240)
