@@ -141,7 +141,7 @@ def _state_line(launcher: Launcher, outcome: Pass) -> str:
         f"{done}/{total} done",
         f"{failed} failed" if failed else "",
         f"{outcome.ready} ready" if outcome.ready else "",
-        f"SLURM jobs: {slurm.running} running, {waiting} waiting",
+        f"SLURM jobs: {slurm.running} running, {waiting} waiting" if outcome.answering else "SLURM does not answer",
     ]
     for count, what in (
         (outcome.placed.submitted, "submitted"),

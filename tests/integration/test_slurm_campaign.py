@@ -199,8 +199,10 @@ def test_what_no_pilot_has_time_for_gets_an_allocation_of_its_own(submitted, hts
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert set(states(database)) == {"done"}
     kinds = {item["kind"]: item for item in database.allocations.find({})}
-    assert (kinds["single"]["done"], kinds["single"]["resources"]["tasks"]) == (2, 1)
-    assert kinds["pilot"]["done"] == 2 * (database.results.count_documents({}) - 1)
+    # Recording takes no time, so a pilot may do that.
+    assert kinds["single"]["done"] >= 1
+    assert kinds["single"]["done"] + kinds["pilot"]["done"] == 2 * database.results.count_documents({})
+    assert kinds["single"]["resources"]["tasks"] == 1
 
 
 def test_a_campaign_that_asks_for_what_cannot_be_fails_alone(hts, database, slurm, tmp_path, monkeypatch):

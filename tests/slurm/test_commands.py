@@ -100,6 +100,7 @@ def test_jobs_are_followed_from_submission_to_the_accounts(here, slurm):
     assert queue[jobs["again"]].restarts == 1
     assert (queue[jobs["bad"]].state, queue[jobs["bad"]].exit_code) == ("FAILED", 7)
     here.slurm.cancel([jobs["held"], "999999999", jobs["good"]])
+    slurm.wait_finished(int(jobs["held"]))
 
     calls = here.slurm.connection.calls
     accounts = here.slurm.account([*jobs.values(), "999999999"])
