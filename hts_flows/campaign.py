@@ -371,7 +371,8 @@ def problems_of(
                 field = (_model_at(model, detail["loc"][:-1]) or model).model_fields.get(str(detail["loc"][-1]))
                 message = f"cannot be used. {field.description}" if field and field.description else message
             message = EXPECTED.get(detail["type"], message)
-            if not (detail["type"] == "value_error" and isinstance(detail["input"], dict)):
+            # What is wrong with a section as a whole, its message names itself.
+            if detail["loc"] or not isinstance(detail["input"], dict):
                 message += f" (found {_shown(detail['input'])})"
         found.append(Problem(path, message, detail["input"]))
     return found
