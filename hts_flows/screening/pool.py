@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hts_flows.errors import InputError
-from hts_flows.screening.descriptors import DescriptorSource, Scaling
+from hts_flows.screening.sources import DescriptorSource, Scaling
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -10,7 +10,7 @@ import numpy as np
 
 from hts_flows.errors import InputError
 from hts_flows.screening import ranking
-from hts_flows.screening.descriptors import open_source
+from hts_flows.screening.sources import open_source
 from hts_flows.screening.ledger import Ledger
 from hts_flows.screening.model import Model, Observations
 from hts_flows.screening.options import Options, count, whole

@@ -124,7 +124,11 @@ class ParquetSource:
     def _pieces(self, fragment: Any) -> Iterator[Floats]:
         import pyarrow.parquet as pq
 
-        with fragment.filesystem.open_input_file(fragment.path) as file, pq.ParquetFile(file) as table:
+        # A buffer filled ahead would hold the whole file in the end.
+        with (
+            fragment.filesystem.open_input_file(fragment.path) as file,
+            pq.ParquetFile(file, pre_buffer=False) as table,
+        ):
             for batch in table.iter_batches(CHUNK_ROWS, columns=list(self.names)):
                 # Missing numbers become NaN, which is then reported with its place.
                 columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self.names]
