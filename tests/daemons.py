@@ -36,7 +36,7 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def wait_for(what: str, condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(what: str, condition: Callable[[], bool], seconds: float = 90) -> None:
     """Wait until `condition` holds; TimeoutError names `what` otherwise."""
     end = time.monotonic() + seconds
     while not condition():

@@ -63,7 +63,7 @@ class LocalSshd:
         # Ends with the process that starts it, also when that is killed.
         config = str(self.folder / "sshd_config")
         self._daemons.start("sshd", "setpriv", "--pdeathsig", "TERM", "/usr/sbin/sshd", "-D", "-e", "-f", config)
-        wait_for("sshd answers", self._answers, 10)
+        wait_for("sshd answers", self._answers, 60)
 
     def stop(self) -> None:
         """End it and the sessions that are open."""

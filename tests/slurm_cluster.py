@@ -137,7 +137,7 @@ class SlurmCluster:
         wait_for(f"end of job {job_id}", known, seconds)
         return self.sacct(job_id)
 
-    def wait_idle(self, seconds: float = 60) -> None:
+    def wait_idle(self, seconds: float = 240) -> None:
         """Wait until there is no job and every node is idle."""
         wait_for("no jobs", lambda: not self.output("squeue", "-h"), seconds)
         wait_for("idle nodes", lambda: set(self.nodes().values()) == {"idle"}, seconds)

@@ -149,7 +149,7 @@ def test_slurm_that_does_not_answer(submitted, hts, database, slurm):
     assert "does not answer" in answer.stdout
     assert jobs_untouched(database)
     slurm.start_controller()
-    wait_for(lambda: hts_json(hts("launch", "--json"))["submitted"] == 1, 60)
+    wait_for(lambda: hts_json(hts("launch", "--json"))["submitted"] == 1, 240)
 
 
 @pytest.mark.parametrize(
