@@ -1,18 +1,19 @@
-"""The inventories: hosts, intercalants and elemental phases, each with its source, read from YAML."""
+"""The inventories: hosts, intercalants, elemental phases and compounds, each with its source, read from YAML."""
 
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from hts_flows.campaign_file import parse_yaml
 from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from pymatgen.symmetry.groups import SpaceGroup
 
 _HERE = Path(__file__).resolve().parent
 #: Inside the package when installed, in the project's root in a checkout.
@@ -64,19 +65,28 @@ class LatticeParameters(BaseModel):
     gamma: float = Field(default=90, gt=0, lt=180, description="degrees")
 
 
+@lru_cache(maxsize=64)
+def _space_group(symbol: str) -> SpaceGroup:
+    """Give a space group, once for each: pymatgen needs 0.5 s for those with 192 operations."""
+    from pymatgen.symmetry.groups import SpaceGroup
+
+    return SpaceGroup.from_int_number(int(symbol)) if symbol.isdigit() else SpaceGroup(symbol)
+
+
 @lru_cache(maxsize=256)
 def _crystal(spacegroup: str, lattice: LatticeParameters, sites: tuple[Site, ...]) -> Structure:
-    """Build a crystal, once for each: pymatgen needs 0.5 s for the groups with 192 operations."""
+    """Build a crystal as pymatgen's ``Structure.from_spacegroup`` does, which would make the group anew each time."""
     from pymatgen.core import Lattice, Structure
 
-    return Structure.from_spacegroup(
-        spacegroup,
-        Lattice.from_parameters(
-            lattice.a, lattice.b or lattice.a, lattice.c or lattice.a, lattice.alpha, lattice.beta, lattice.gamma
-        ),
-        [site.element for site in sites],
-        [site.xyz for site in sites],
+    group = _space_group(spacegroup)
+    cell = Lattice.from_parameters(
+        lattice.a, lattice.b or lattice.a, lattice.c or lattice.a, lattice.alpha, lattice.beta, lattice.gamma
     )
+    if not group.is_compatible(cell):
+        raise ValueError(f"it does not allow a cell of {cell.abc} Å and {cell.angles} degrees")
+    orbits = [group.get_orbit(site.xyz) for site in sites]
+    species = [site.element for site, orbit in zip(sites, orbits, strict=True) for _ in orbit]
+    return Structure(cell, species, [xyz for orbit in orbits for xyz in orbit])
 
 
 def crystal(content: dict[str, Any]) -> Structure:
@@ -171,6 +181,94 @@ class ElementPhase(Phase):
     )
 
 
+class Prototype(NamedTuple):
+    """What makes an entry a crystal of a prototype."""
+
+    spacegroup: str
+    #: Number of atoms in the asymmetric unit.
+    sites: int
+    #: Atoms of each element in the formula, from the most electropositive element to the most electronegative.
+    atoms: tuple[int, ...]
+
+
+PrototypeName = Literal[
+    "rocksalt",
+    "zincblende",
+    "wurtzite",
+    "caesium_chloride",
+    "litharge",
+    "thallium_iodide",
+    "fluorite",
+    "antifluorite",
+    "rutile",
+    "half_heusler",
+    "perovskite",
+    "other",
+]
+#: The prototypes that are checked; ``other`` is anything else.
+PROTOTYPES: dict[str, Prototype] = {
+    "rocksalt": Prototype("Fm-3m", 2, (1, 1)),
+    "zincblende": Prototype("F-43m", 2, (1, 1)),
+    "wurtzite": Prototype("P6_3mc", 2, (1, 1)),
+    "caesium_chloride": Prototype("Pm-3m", 2, (1, 1)),
+    "litharge": Prototype("P4/nmm", 2, (1, 1)),
+    "thallium_iodide": Prototype("Cmcm", 2, (1, 1)),
+    "fluorite": Prototype("Fm-3m", 2, (1, 2)),
+    "antifluorite": Prototype("Fm-3m", 2, (2, 1)),
+    "rutile": Prototype("P4_2/mnm", 2, (1, 2)),
+    "half_heusler": Prototype("F-43m", 3, (1, 1, 1)),
+    "perovskite": Prototype("Pm-3m", 3, (1, 1, 3)),
+}
+
+
+def _atoms(formula: str) -> tuple[int, ...]:
+    """Count the atoms of each element in the reduced formula, the most electropositive element first."""
+    from pymatgen.core import Composition
+
+    reduced = Composition(formula).reduced_composition
+    return tuple(round(reduced[element]) for element in sorted(reduced, key=lambda element: element.X))
+
+
+class Compound(Phase):
+    """A compound of a known prototype."""
+
+    prototype: PrototypeName = Field(
+        description="Structure type; space group, number of sites and formula are checked against it ('other': nothing)"
+    )
+    collection: str | None = Field(
+        default=None, description="Published set that the compound is one of, e.g. seko-2015; nothing for all others"
+    )
+    band_gap: float | None = Field(default=None, ge=0, description="eV, where it is well known; source names its work")
+    band_gap_kind: Literal["experimental", "computed"] | None = Field(
+        default=None, validate_default=True, description="Where the gap is from; required with band_gap"
+    )
+
+    @field_validator("prototype")
+    @classmethod
+    def _fits_the_entry(cls, name: str, info: ValidationInfo) -> str:
+        prototype = PROTOTYPES.get(name)
+        if prototype is None or not {"formula", "spacegroup", "sites"} <= set(info.data):
+            return name
+        group, formula = info.data["spacegroup"], info.data["formula"]
+        if group.partition(":")[0] != prototype.spacegroup:
+            raise ValueError(f"space group {prototype.spacegroup} in this prototype, {group} in the entry")
+        if len(info.data["sites"]) != prototype.sites:
+            raise ValueError(f"{prototype.sites} sites in this prototype, {len(info.data['sites'])} in the entry")
+        if _atoms(formula) != prototype.atoms:
+            ratio = ":".join(map(str, prototype.atoms))
+            raise ValueError(
+                f"{formula} is not {ratio} (electropositive element first), which the formula is in this prototype"
+            )
+        return name
+
+    @field_validator("band_gap_kind")
+    @classmethod
+    def _goes_with_a_gap(cls, kind: str | None, info: ValidationInfo) -> str | None:
+        if "band_gap" in info.data and (kind is None) != (info.data["band_gap"] is None):
+            raise ValueError("give it where there is a band_gap, and only there")
+        return kind
+
+
 class Intercalant(BaseModel):
     """An element that goes into van der Waals gaps."""
 
@@ -195,9 +293,10 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
         Missing or unreadable file, YAML syntax, an entry that does not fit the model, or a name given twice.
     """
     if not path.is_file():
+        files = path.name if path.name == "compounds.yaml" else "hosts.yaml, intercalants.yaml and elements.yaml"
         raise InputError(
             f"inventory file not found: {path}",
-            "give the folder that holds hosts.yaml, intercalants.yaml and elements.yaml as 'inventories:' in the "
+            f"give the folder that holds {files} as 'inventories:' in the "
             "campaign file, or leave that line out to use the ones that come with hts_flows",
         )
     try:
@@ -236,7 +335,8 @@ class Inventories:
     Parameters
     ----------
     folder
-        Folder with hosts.yaml, intercalants.yaml, elements.yaml; the project's own when left out.
+        Folder with hosts.yaml, intercalants.yaml, elements.yaml, compounds.yaml, those that are needed; the project's
+        own when left out.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
@@ -257,7 +357,12 @@ class Inventories:
         """Elemental reference phases by element."""
         return load_entries(self.folder / "elements.yaml", ElementPhase, "element")
 
-    def pick(self, kind: Literal["hosts", "intercalants", "elements"], name: str) -> BaseModel:
+    @cached_property
+    def compounds(self) -> dict[str, Compound]:
+        """Compounds by id."""
+        return load_entries(self.folder / "compounds.yaml", Compound, "id")
+
+    def pick(self, kind: Literal["hosts", "intercalants", "elements", "compounds"], name: str) -> BaseModel:
         """Look up one entry.
 
         Raises

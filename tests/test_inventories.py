@@ -1,23 +1,41 @@
 """The inventories that come with hts_flows: their structures, figures and sources, and the messages of the reader."""
 
+import csv
+import math
 import re
+from functools import cache
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from ase.data import atomic_numbers, covalent_radii
 from pymatgen.analysis.dimensionality import get_dimensionality_larsen
 from pymatgen.analysis.graphs import StructureGraph
 from pymatgen.analysis.local_env import CutOffDictNN
-from pymatgen.core import Composition, Element
+from pymatgen.core import Composition, Element, Lattice, Structure
 from pymatgen.symmetry.groups import SpaceGroup
 
 from hts_flows.errors import InputError
-from hts_flows.inventories import ElementPhase, Host, Intercalant, Inventories, crystal, load_entries
+from hts_flows.inventories import (
+    PROTOTYPES,
+    Compound,
+    ElementPhase,
+    Host,
+    Intercalant,
+    Inventories,
+    PrototypeName,
+    crystal,
+    load_entries,
+)
 
 INVENTORIES = Inventories()
 HOSTS = list(INVENTORIES.hosts.values())
 ELEMENTS = list(INVENTORIES.elements.values())
 INTERCALANTS = list(INVENTORIES.intercalants.values())
-PHASES = [pytest.param(phase, id=phase.id) for phase in [*HOSTS, *ELEMENTS]]
+COMPOUNDS = list(INVENTORIES.compounds.values())
+PHASES = [pytest.param(phase, id=phase.id) for phase in [*HOSTS, *ELEMENTS, *COMPOUNDS]]
+#: Reference data that is not part of this repository; it lies beside a clone that has it.
+PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "ltc_phonondb_pbe_103.csv"
 
 #: g/cm³, where pymatgen's table is for another allotrope or has nothing, and why.
 DENSITIES = {
@@ -28,6 +46,40 @@ DENSITIES = {
 }
 #: Not in Shannon's table.
 RADII_FROM_ELSEWHERE = {"Sn"}
+#: Atoms of the conventional cell over those of the primitive one, by the lattice's letter.
+CENTRING = {"P": 1, "C": 2, "F": 4}
+#: g/cm³ at room temperature: CRC Handbook of Chemistry and Physics, 97th ed. (2016), section 4.
+DENSITIES_OF_COMPOUNDS = {
+    "NaCl-rocksalt": 2.17,
+    "MgO-rocksalt": 3.6,
+    "PbTe-rocksalt": 8.16,
+    "RbI-rocksalt": 3.55,
+    "ZnO-wurtzite": 5.6,
+    "GaAs-zincblende": 5.32,
+    "CsCl-caesium_chloride": 3.99,
+    "CaF2-fluorite": 3.18,
+    "BaF2-fluorite": 4.89,
+    "Li2O-antifluorite": 2.01,
+    "MgF2-rutile": 3.15,
+    "SnO-litharge": 6.45,
+    "PbO-litharge": 9.35,
+    "TlI-thallium_iodide": 7.1,
+}
+
+
+@cache
+def number_of(spacegroup):
+    return SpaceGroup(spacegroup).int_number
+
+
+@cache
+def published():
+    """The published compounds, rocksalt AgBr and AgCl left out as there, by formula and prototype."""
+    if not PUBLISHED.exists():
+        pytest.skip("no reference data: ltc_phonondb_pbe_103.csv is not beside this clone")
+    with PUBLISHED.open(encoding="utf-8") as file:
+        rows = {(row["formula"], row["prototype"]): row for row in csv.DictReader(file)}
+    return {pair: row for pair, row in rows.items() if pair not in {("AgBr", "rocksalt"), ("AgCl", "rocksalt")}}
 
 
 def radius(site):
@@ -47,6 +99,24 @@ def entry_text(**changes):
     } | changes
     lines = [f"{key}: {value}" for key, value in fields.items() if value is not None]
     return "- " + "\n  ".join(lines) + "\n"
+
+
+def compound_text(**changes):
+    fields = {
+        "family": None,
+        "prototype": "rocksalt",
+        "formula": "NaCl",
+        "lattice": "{a: 5.64}",
+        "sites": "[{element: Na, xyz: [0, 0, 0]}, {element: Cl, xyz: [0.5, 0.5, 0.5]}]",
+    }
+    return entry_text(**(fields | changes))
+
+
+def mean_bond(compound):
+    """Mean distance of the four nearest neighbours of the first atom, in Å."""
+    structure = compound.structure()
+    near = sorted(neighbour.nn_distance for neighbour in structure.get_neighbors(structure[0], 4))
+    return sum(near[:4]) / 4
 
 
 @pytest.fixture
@@ -91,7 +161,7 @@ def test_only_graphite_changes_its_stacking_when_filled():
 def test_structure_has_the_formula_and_the_space_group_of_its_entry(phase):
     structure = phase.structure()
     assert structure.composition.reduced_composition == Composition(phase.formula).reduced_composition
-    assert structure.get_space_group_info(symprec=0.01)[1] == SpaceGroup(phase.spacegroup).int_number
+    assert structure.get_space_group_info(symprec=0.01)[1] == number_of(phase.spacegroup)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -147,8 +217,102 @@ def test_working_ions_are_those_of_batteries():
 
 
 def test_every_source_names_a_work_and_its_year():
-    for entry in [*HOSTS, *ELEMENTS, *INTERCALANTS]:
+    for entry in [*HOSTS, *ELEMENTS, *INTERCALANTS, *COMPOUNDS]:
         assert re.search(r"[A-Z][a-z]+.*\b(19|20)\d\d\b", entry.source), entry.source
+
+
+def test_collection_is_the_published_one():
+    assert {compound.collection for compound in COMPOUNDS} == {"seko-2015", None}
+    collected = [compound for compound in COMPOUNDS if compound.collection]
+    count = {name: sum(one.prototype == name for one in collected) for name in ("rocksalt", "zincblende", "wurtzite")}
+    assert count == {"rocksalt": 35, "zincblende": 33, "wurtzite": 33}
+    elements = {site.element for compound in collected for site in compound.sites}
+    assert len(elements) == 34
+    names = {(one.formula, one.prototype) for one in collected}
+    assert names == set(published())
+
+
+def test_at_least_sixty_compounds_are_not_in_the_published_set():
+    assert sum(compound.collection is None for compound in COMPOUNDS) >= 60
+
+
+def test_cells_agree_with_the_published_ones():
+    # Measured cells, CuCl in wurtzite above 680 K, against PBE at 0 K, whose volumes are 3 % larger in the mean.
+    for compound in COMPOUNDS:
+        if compound.collection:
+            row, structure = published()[compound.formula, compound.prototype], compound.structure()
+            volume = structure.volume / len(structure)
+            assert volume == pytest.approx(float(row["volume_per_atom_A3"]), rel=0.08), compound.id
+            assert structure.density == pytest.approx(float(row["density_g_cm3"]), rel=0.08), compound.id
+
+
+@pytest.mark.parametrize(("name", "density"), DENSITIES_OF_COMPOUNDS.items(), ids=str)
+def test_density_of_the_compound_is_that_of_the_literature(name, density):
+    assert INVENTORIES.compounds[name].structure().density == pytest.approx(density, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    {
+        "MgO-rocksalt": (4.21, None),
+        "NaCl-rocksalt": (5.64, None),
+        "PbTe-rocksalt": (6.46, None),
+        "ZnO-wurtzite": (3.25, 5.21),
+        "CsCl-caesium_chloride": (4.12, None),
+        "CaF2-fluorite": (5.46, None),
+    }.items(),
+    ids=str,
+)
+def test_well_known_cell(name, cell):
+    lattice = INVENTORIES.compounds[name].lattice
+    assert (lattice.a, lattice.c or 0) == pytest.approx((cell[0], cell[1] or 0), abs=0.005)
+
+
+@pytest.mark.parametrize("compound", [pytest.param(compound, id=compound.id) for compound in COMPOUNDS])
+def test_compound_is_small_and_its_nearest_neighbours_are_of_another_element(compound):
+    structure = compound.structure()
+    assert len(structure) / CENTRING[compound.spacegroup[0]] <= 6
+    for site, neighbours in zip(structure, structure.get_all_neighbors(4.5), strict=True):
+        nearest = min(neighbours, key=lambda near: near.nn_distance)
+        assert nearest.specie != site.specie
+        assert 0.75 < nearest.nn_distance / (radius(site) + radius(nearest)) < 1.36  # Tl(I)–Cl
+
+
+def test_cells_of_phases_never_measured_are_from_the_bonds_of_the_other_polymorph():
+    derived = [compound for compound in COMPOUNDS if compound.source.startswith("No measured cell taken")]
+    assert len(derived) == 15
+    for compound in derived:
+        other = {"wurtzite": "zincblende", "zincblende": "wurtzite"}[compound.prototype]
+        assert f"of {other} {compound.formula}" in compound.source
+        assert mean_bond(compound) == pytest.approx(
+            mean_bond(INVENTORIES.compounds[f"{compound.formula}-{other}"]), abs=2e-4
+        )
+        if compound.prototype == "wurtzite":
+            assert compound.lattice.c / compound.lattice.a == pytest.approx(math.sqrt(8 / 3), abs=1e-4)
+            assert compound.sites[1].xyz[2] == 0.375
+
+
+def test_names_of_compounds_are_their_formula_and_prototype():
+    for compound in COMPOUNDS:
+        assert compound.id == f"{compound.formula}-{compound.prototype}"
+
+
+def test_each_prototype_is_checked_and_has_compounds():
+    assert set(get_args(PrototypeName)) == {*PROTOTYPES, "other"}
+    assert {compound.prototype for compound in COMPOUNDS} == set(PROTOTYPES)
+
+
+@pytest.mark.parametrize("name", ["SnO-litharge", "CdSe-wurtzite", "TlI-thallium_iodide", "MgF2-rutile"])
+def test_crystals_are_those_of_pymatgen(name):
+    compound = INVENTORIES.compounds[name]
+    cell = compound.lattice
+    expected = Structure.from_spacegroup(
+        compound.spacegroup,
+        Lattice.from_parameters(cell.a, cell.b or cell.a, cell.c or cell.a, cell.alpha, cell.beta, cell.gamma),
+        [site.element for site in compound.sites],
+        [site.xyz for site in compound.sites],
+    )
+    assert compound.structure().sites == expected.sites
 
 
 def test_content_leaves_out_names_and_sources():
@@ -174,6 +338,19 @@ def test_pick_suggests_the_nearest_name():
     assert "hts inventory hosts" in str(caught.value)
 
 
+def test_pick_gives_a_compound_or_suggests_one():
+    assert INVENTORIES.pick("compounds", "PbTe-rocksalt") is INVENTORIES.compounds["PbTe-rocksalt"]
+    with pytest.raises(InputError, match="did you mean 'PbTe-rocksalt'") as caught:
+        INVENTORIES.pick("compounds", "PbTe-rocksalts")
+    assert "hts inventory compounds" in str(caught.value)
+
+
+def test_compounds_are_listed_on_the_command_line(hts):
+    shown = hts("inventory", "compounds")
+    assert shown.returncode == 0
+    assert re.search(r"^PbTe-rocksalt +rocksalt +Fm-3m +0\.31 +Madelung", shown.stdout, re.MULTILINE)
+
+
 def test_own_folder_is_read(tmp_path, hosts_file):
     hosts_file(entry_text())
     assert list(Inventories(tmp_path).hosts) == ["mine"]
@@ -183,6 +360,12 @@ def test_missing_file_is_named_with_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"hosts\.yaml") as caught:
         Inventories(tmp_path).hosts  # noqa: B018 - read when asked for
     assert "'inventories:'" in str(caught.value)
+
+
+def test_missing_compounds_are_asked_for_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"compounds\.yaml") as caught:
+        Inventories(tmp_path).compounds  # noqa: B018 - read when asked for
+    assert "holds compounds.yaml" in caught.value.hint
 
 
 def test_bad_yaml_is_reported_with_file_and_line(hosts_file):
@@ -289,3 +472,29 @@ def test_molecule_flag_is_for_elements_only(hosts_file):
         load_entries(hosts_file(entry_text(molecule="true")), Host, "id")
     text = entry_text(molecule="true", element="Cu", family=None)
     assert load_entries(hosts_file(text), ElementPhase, "id")["mine"].molecule is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prototype": "rocksaltt"}, "prototype: Input should be 'rocksalt', "),
+        ({"prototype": "zincblende"}, "prototype: Value error, space group F-43m in this prototype, Fm-3m in the"),
+        ({"prototype": "fluorite"}, "prototype: Value error, NaCl is not 1:2 "),
+        ({"prototype": "fluorite", "formula": "Na2Cl"}, "prototype: Value error, Na2Cl is not 1:2 "),
+        ({"sites": "[{element: Na, xyz: [0, 0, 0]}]"}, "prototype: Value error, 2 sites in this prototype, 1 in the"),
+        ({"band_gap": "8.5"}, "band_gap_kind: Value error, give it where there is a band_gap"),
+        ({"band_gap_kind": "computed"}, "band_gap_kind: Value error, give it where there is a band_gap"),
+        ({"band_gap": "-1", "band_gap_kind": "computed"}, "band_gap: Input should be greater than or equal to 0"),
+        ({"prototype": None}, "prototype: Field required"),
+    ],
+)
+def test_a_compound_that_is_not_of_its_prototype_is_refused(hosts_file, changes, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_entries(hosts_file(compound_text(**changes)), Compound, "id")
+
+
+def test_own_compounds_may_be_of_another_prototype(hosts_file):
+    text = compound_text(prototype="other", spacegroup="Pm-3m", band_gap="0.3", band_gap_kind="computed")
+    compound = load_entries(hosts_file(text), Compound, "id")["mine"]
+    assert (compound.prototype, compound.band_gap, compound.band_gap_kind) == ("other", 0.3, "computed")
+    assert compound.structure().composition.reduced_formula == "NaCl"

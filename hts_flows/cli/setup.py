@@ -17,6 +17,7 @@ class InventoryKind(StrEnum):
     HOSTS = "hosts"
     INTERCALANTS = "intercalants"
     ELEMENTS = "elements"
+    COMPOUNDS = "compounds"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,7 +44,7 @@ def inventory(
     folder: Annotated[Path | None, typer.Option(help="Folder of inventories; that of hts_flows when left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """List what campaign files can name: hosts, intercalants, elemental references, with their sources."""
+    """List what campaign files can name: hosts, intercalants, elemental references, compounds, with their sources."""
     from hts_flows.flows import Column
     from hts_flows.inventories import Inventories
     from hts_flows.settings import load_settings
@@ -57,6 +58,7 @@ def inventory(
         InventoryKind.HOSTS: ("id", "name", "family", "spacegroup", "source"),
         InventoryKind.INTERCALANTS: ("element", "charge", "ionic_radius", "working_ion", "source"),
         InventoryKind.ELEMENTS: ("element", "name", "spacegroup", "source"),
+        InventoryKind.COMPOUNDS: ("id", "prototype", "spacegroup", "band_gap", "source"),
     }[kind]
-    units = {"ionic_radius": "Å", "charge": "e"}
+    units = {"ionic_radius": "Å", "charge": "e", "band_gap": "eV"}
     print_table(table([Column(name, name.replace("_", " "), units.get(name, "")) for name in shown], rows))
