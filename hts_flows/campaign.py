@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from hts_flows.candidates import Candidate, CandidateSpace
-from hts_flows.engines import Engine, engine_class
+from hts_flows.conditions import read_condition
+from hts_flows.engines import engine_class
 from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
 from hts_flows.inventories import Inventories
+from hts_flows.ladder import LadderRow, Level
 from hts_flows.retry import RetryRule, check_cause, check_settings
-from hts_flows.slurm.resources import Resources
 
 if TYPE_CHECKING:
     from hts_flows.campaign_file import YamlDocument
     from hts_flows.properties.base import PropertyDoc
+    from hts_flows.screen import Screen
 
 #: How many parts of a place name a section that is validated by itself: candidates, or one row of the others.
 SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2, "retry": 2}
 #: Keys of a ``candidates:`` section that hold names of the inventory of the same name.
-INVENTORY_KEYS: tuple[Literal["hosts"], Literal["intercalants"]] = ("hosts", "intercalants")
+INVENTORY_KEYS: tuple[Literal["hosts"], Literal["intercalants"], Literal["compounds"]] = (
+    "hosts",
+    "intercalants",
+    "compounds",
+)
 #: What is expected, for pydantic's kinds of error that say it in a programmer's words.
 EXPECTED = {
     "list_type": "write a list, each entry on a line after '- ', or [in, brackets]",
@@ -61,81 +66,6 @@ class CampaignError(InputError):
             f"{source}: {'.'.join(map(str, problem.path)) or 'top level'}: {problem.message}" for problem in problems
         ]
         super().__init__("\n".join(lines), "correct the file, then try 'hts check FILE'")
-
-
-class Promotion(BaseModel):
-    """Which candidates go up to this engine: the best of the engine before."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    by: str = Field(description="Property that decides, e.g. intercalation_energy; low is good")
-    lowest: int | None = Field(default=None, ge=1, description="How many go up")
-    window: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="All within this distance of the lowest go up, in the property's unit (eV)",
-    )
-
-    @field_validator("lowest", "window", mode="before")
-    @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("not a number")  # noqa: TRY004 - pydantic reports ValueError
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Self:
-        if (self.lowest is None) == (self.window is None):
-            raise ValueError("give either 'lowest' (how many) or 'window' (how far from the lowest), not both")
-        return self
-
-
-class LadderRow(BaseModel):
-    """One row of ``calculate:``: an engine with its settings, and who goes up to it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    engine: SerializeAsAny[Engine] = Field(description="Name of the engine; its settings stand beside it")
-    promote: Promotion | None = Field(default=None, description="Who goes up from the row above; not in the first row")
-    optional: bool = Field(
-        default=False, description="Skip this row, saying so, where its engine is not installed; else that is an error"
-    )
-    resources: Resources = Field(
-        default=Resources(), description="What its SLURM jobs ask for, beyond the cluster's settings for this engine"
-    )
-
-    def content(self) -> dict[str, Any]:
-        """Give the row as it could stand in a file, every setting spelled out."""
-        row = self.engine.model_dump(mode="json")
-        if self.promote:
-            row["promote"] = self.promote.model_dump(mode="json", exclude_none=True)
-        if resources := self.resources.stored():
-            row["resources"] = resources
-        return row | {"optional": self.optional}
-
-
-@dataclass(frozen=True)
-class Level:
-    """A row of the ladder ready to run: "auto" settings resolved, hashes known."""
-
-    number: int
-    engine: Engine
-    settings_hash: str
-    previous_hash: str | None
-    promote: Promotion | None
-    optional: bool
-
-    resources: dict[str, Any]
-    """What the campaign asks for its SLURM jobs, as stored; the cluster's settings fill in the rest."""
-
-    name: str
-    """Name for people: the engine's, with a number where the ladder has it more than once."""
-
-    @property
-    def step(self) -> str:
-        """Name of the campaign's step that submits it."""
-        return f"calculate-{self.number}"
 
 
 class Campaign(BaseModel):
@@ -196,35 +126,49 @@ class Campaign(BaseModel):
 
     def _check_ladder(self) -> list[Problem]:
         problems = [Problem(*found) for found in check_settings(self.retry, [row.engine for row in self.calculate])]
-        document = self.domain.properties
         for number, row in enumerate(self.calculate):
-            place = ("calculate", number, "promote")
+            place = ("calculate", number)
             if number == 0 and row.promote:
-                problems.append(Problem(place, "the first engine computes every candidate: leave 'promote' out"))
-            if number > 0 and row.promote is None:
-                problems.append(
-                    Problem(place, "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}")
-                )
-            names = _numbers_of(document) if document else set()
-            if row.promote and document and row.promote.by in set(document.model_fields) - names:
-                problems.append(
-                    Problem(
-                        (*place, "by"),
-                        f"{row.promote.by!r} is not a number, so no candidate is the lowest; "
-                        f"allowed: {', '.join(sorted(names))}",
-                    )
-                )
-            elif row.promote and row.promote.by not in names:
-                problems.append(
-                    Problem(
-                        (*place, "by"),
-                        f"{row.promote.by!r} is no property of {self.domain.name}; {nearest(row.promote.by, names)}",
-                    )
-                )
+                message = "the first engine computes every candidate: leave 'promote' out"
+                problems.append(Problem((*place, "promote"), message))
+            if number > 0 and row.promote is None and row.screen is None:
+                message = "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}, or screen: …"
+                problems.append(Problem((*place, "promote"), message))
+            if row.promote:
+                problems += self._check_number((*place, "promote", "by"), row.promote.by)
+            if row.screen:
+                problems += self._check_screen((*place, "screen"), row.screen, first=number == 0)
+        return problems
+
+    def _check_number(self, place: tuple[str | int, ...], name: str) -> list[Problem]:
+        """Check that a property is one of the domain's, and a number."""
+        document = self.domain.properties
+        names = _numbers_of(document) if document else set()
+        if name in names:
+            return []
+        if document and name in document.model_fields:
+            allowed = ", ".join(sorted(names))
+            return [Problem(place, f"{name!r} is not a number, so no candidate is the lowest; allowed: {allowed}")]
+        return [Problem(place, f"{name!r} is no property of {self.domain.name}; {nearest(name, names)}")]
+
+    def _check_screen(self, place: tuple[str | int, ...], screen: Screen, *, first: bool) -> list[Problem]:
+        problems = self._check_number((*place, "by"), screen.by)
+        if screen.prior and first:
+            problems.append(Problem((*place, "prior"), "there is no row below whose property it could be"))
+        elif screen.prior:
+            problems += self._check_number((*place, "prior"), screen.prior)
+        document = self.domain.properties
+        names = set(document.model_fields) - {"schema_version"} if document else set()
+        for number, text in enumerate(screen.require):
+            try:
+                read_condition(text, names)
+            except InputError as error:
+                message = f"{error.message}; {error.hint}" if error.hint else error.message
+                problems.append(Problem((*place, "require", number), message, text))
         return problems
 
     def unknown_names(self) -> list[Problem]:
-        """Names of hosts and intercalants that are not in the inventories."""
+        """Names of hosts, intercalants and compounds that are not in the inventories."""
         problems = []
         for kind in INVENTORY_KEYS:
             names = getattr(self.candidates, kind, None)
@@ -270,7 +214,9 @@ class Campaign(BaseModel):
             name = f"{engine.engine}:{same + 1}" if same else engine.engine
             settings_hash = engine.settings_hash(previous)
             resources = row.resources.stored()
-            levels.append(Level(number, engine, settings_hash, previous, row.promote, row.optional, resources, name))
+            levels.append(
+                Level(number, engine, settings_hash, previous, row.promote, row.screen, row.optional, resources, name)
+            )
         return levels
 
     def all_candidates(self) -> list[Candidate]:
@@ -327,7 +273,7 @@ def _read_row(row: Any, number: int, problems: list[Problem]) -> Any:
     try:
         own["engine"] = engine_type.model_validate(settings)
     except ValidationError as error:
-        problems += problems_of(error, engine_type, place, also=("promote", "optional", "resources"))
+        problems += problems_of(error, engine_type, place, also=("promote", "screen", "optional", "resources"))
         return row
     try:
         return LadderRow.model_validate(own)
@@ -433,7 +379,7 @@ def load_campaign_file(path: Path) -> Campaign:
         campaign = campaign.model_copy(update={"inventories": str(folder)})
     if unknown := campaign.unknown_names():
         raise _placed(document, unknown)
-    return campaign
+    return campaign.model_copy(update={"candidates": campaign.candidates.placed(path.parent.resolve())})
 
 
 def _placed(document: YamlDocument, problems: list[Problem]) -> InputError:

@@ -6,12 +6,15 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pandas as pd
 
     from hts_flows.inventories import Inventories
 
@@ -56,6 +59,9 @@ class Candidate(BaseModel):
     )
     label: str = Field(description="Name for people, e.g. 'graphite LiC6 stage 1'")
     formula: str = Field(description="Reduced formula of the starting structure")
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="What is known of it beforehand, e.g. a band gap; not part of the id"
+    )
 
     @cached_property
     def candidate_id(self) -> str:
@@ -74,4 +80,26 @@ class CandidateSpace(BaseModel, ABC):
 
     def skipped(self, inventories: Inventories) -> list[tuple[str, str]]:  # noqa: ARG002 (for the subclasses)
         """List the combinations that make no candidate: name and reason."""
+        return []
+
+    def placed(self, folder: Path) -> Self:
+        """Give the same with relative paths taken from a folder, that of the campaign file."""
+        del folder
+        return self
+
+    def frozen(self, store: Callable[[pd.DataFrame], str], before: CandidateSpace | None) -> Self:
+        """Give the same with what is read from elsewhere put into the store, so that it stays what it is now.
+
+        Parameters
+        ----------
+        store
+            Stores a table and gives its SHA-256.
+        before
+            The section as the campaign was stored with before, frozen; None the first time.
+        """
+        del store, before
+        return self
+
+    def tables(self) -> list[str]:
+        """SHA-256 of each table in the store that :meth:`candidates` reads."""
         return []

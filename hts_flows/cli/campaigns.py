@@ -16,7 +16,8 @@ from hts_flows.errors import EngineNotAvailableError
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from hts_flows.campaign import Campaign, Level
+    from hts_flows.campaign import Campaign
+    from hts_flows.ladder import Level
     from hts_flows.launch.advance import Advance
     from hts_flows.launch.running import Progress
     from hts_flows.settings import Settings
@@ -51,13 +52,16 @@ def check(file: CampaignFile, as_json: AsJson = False) -> None:
     where = f" on {len(by)} hosts" if len(by) > 1 else f" on {next(iter(by))}" if by else ""
     console.print(f"  candidates  {summary['candidates']}{where}, with {summary['references']} references")
     for level in summary["levels"]:
-        jobs = f"{level['jobs']} calculations" if level["jobs"] is not None else "as many as come within the window"
+        unknown = "until a rule ends the search" if "screen" in level else "as many as come within the window"
+        jobs = f"{level['jobs']} calculations" if level["jobs"] is not None else unknown
         if level["available"]:
             work = duration(level["seconds"])
             note = f"about {work} of one core" if level["seconds"] is not None else ""
         else:
             note = "[yellow]not installed: will be skipped[/]" if level["optional"] else "[red]not installed[/]"
         console.print(f"  {level['engine']:<11}  {jobs}; {note}")
+        if "screen" in level:
+            _print_screen(level["screen"])
     for label, reason in summary["skipped"][:5]:
         console.print(f"  [yellow]left out[/]  {label}: {reason}")
     if len(summary["skipped"]) > 5:  # noqa: PLR2004
@@ -68,7 +72,19 @@ def check(file: CampaignFile, as_json: AsJson = False) -> None:
     console.print(f"  next        hts run {file}")
 
 
+def _print_screen(screen: dict[str, Any]) -> None:
+    trained = f"{screen['training']} first, then " if screen["training"] else ""
+    console.print(
+        f"    searches  {trained}the best of {screen['candidates']} by {screen['by']}, "
+        f"{screen['batch']} at a time, until {screen['until']}"
+    )
+    for reason, count in screen["left_out"].items():
+        console.print(f"    left out  {count}: {reason}")
+
+
 def _summary(campaign: Campaign) -> dict[str, Any]:
+    from hts_flows.launch.screening_check import check_screens
+
     candidates = campaign.all_candidates()
     domain, inventory = campaign.domain, campaign.inventory
     references = {
@@ -79,15 +95,21 @@ def _summary(campaign: Campaign) -> dict[str, Any]:
     facets = [domain.facets(candidate) for candidate in candidates]
     atoms = [int(facet["n_atoms"]) for facet in facets if "n_atoms" in facet]
     levels = []
+    screens = check_screens(campaign)
     for level in campaign.ladder():
         jobs: int | None = len(candidates) + len(references)
         seconds = sum((level.engine.estimate_seconds(n) for n in atoms), 0.0) if atoms else None
-        if level.promote:
+        if level.screen:
+            jobs = screens[level.number].jobs
+            seconds = jobs * level.engine.estimate_seconds(sum(atoms) // len(atoms)) if jobs and atoms else None
+        elif level.promote:
             k = level.promote.lowest
             # Each that goes up takes the host and the intercalant's element along, at most.
             jobs = min(k, len(candidates)) * 3 if k else None
             seconds = jobs * level.engine.estimate_seconds(sum(atoms) // len(atoms)) if jobs and atoms else None
         levels.append(_level_summary(level, jobs, seconds))
+        if level.screen:
+            levels[-1]["screen"] = screens[level.number].summary()
     return {
         "name": campaign.name,
         "candidates": len(candidates),
@@ -118,9 +140,10 @@ def _level_summary(level: Level, jobs: int | None, seconds: float | None) -> dic
 def _prepare(file: Path, *, update: bool, check_engines: bool) -> tuple[Campaign, Settings, Database]:
     from hts_flows.campaign import load_campaign_file
     from hts_flows.launch.running import check_writable
+    from hts_flows.launch.screening_check import check_screens
     from hts_flows.settings import load_settings
     from hts_flows.stores import connect
-    from hts_flows.stores.campaigns import save_campaign
+    from hts_flows.stores.campaigns import freeze, save_campaign
 
     campaign = load_campaign_file(file)
     settings = load_settings()
@@ -128,8 +151,10 @@ def _prepare(file: Path, *, update: bool, check_engines: bool) -> tuple[Campaign
         if not level.optional:
             level.engine.check()
     campaign.all_candidates()  # unknown names are found before anything is stored
+    check_screens(campaign)
     check_writable(settings)
     database = connect(settings)
+    campaign = freeze(database, campaign, update=update)
     save_campaign(database, campaign, update=update)
     return campaign, settings, database
 
@@ -217,12 +242,41 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
     console.print(f"{counts['done']} of {total} done, {counts['failed']} failed, {counts['queued']} to do")
     if counts["failed"]:
         print_failures(database, campaign.name)
+    for level in campaign.ladder():
+        if level.screen:
+            _print_search(database, campaign, level)
     name = campaign.name
     numbers = [column.name for column in campaign.domain.columns if column.format]
     where = f", or --where '{numbers[0]} < 0'" if numbers else ""
     console.print(f"next: hts results {name} --plot {name}.png, or --format csv{where}")
     if counts["failed"] or not outcome.finished:
         raise typer.Exit(1)
+
+
+def _print_search(database: Database, campaign: Campaign, level: Level) -> None:
+    """Say in two lines where the search of a row stands."""
+    from hts_flows.stores.rankings import rankings_of
+
+    rankings = rankings_of(database, campaign.name, level.settings_hash)
+    last = rankings[-1] if rankings else None
+    if last is None or last.best_value is None:
+        return
+    asked = sum(len(ranking.asked) for ranking in rankings if ranking.number)
+    label = next(
+        (
+            choice.label
+            for ranking in rankings
+            for choice in (*ranking.asked, *ranking.shared)
+            if choice.candidate_id == last.best_candidate
+        ),
+        last.best_candidate,
+    )
+    ended = f"ended: {last.note}" if last.stopped else "goes on"
+    console.print(
+        f"search by {last.by}: {asked} asked for, best {label} with {last.best_value:.4g} {last.unit}; {ended}"
+    )
+    engine = f" --engine {level.name}" if level.number else ""
+    console.print(f"  see: hts ranking {campaign.name}{engine} --plot {campaign.name}_ranking.png")
 
 
 def submit(file: CampaignFile, update: Update = False) -> None:

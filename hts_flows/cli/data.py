@@ -12,7 +12,8 @@ from hts_flows.cli.output import console, print_json, print_table, table, withou
 from hts_flows.errors import InputError
 
 if TYPE_CHECKING:
-    from hts_flows.campaign import Campaign, Level
+    from hts_flows.campaign import Campaign
+    from hts_flows.ladder import Level
     from hts_flows.stores import Database
     from hts_flows.stores.results import Result
 

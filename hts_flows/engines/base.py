@@ -45,6 +45,43 @@ AnyStructure = Annotated[
 ]
 
 
+class Conductivity(BaseModel):
+    """Lattice thermal conductivity, and what it was computed with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperatures: list[float] = Field(description="K")
+    kappa: list[list[float]] = Field(
+        description="Components xx, yy, zz, yz, xz, xy at each temperature, in the standard setting of the "
+        "conventional cell, W/(m·K)"
+    )
+    average: list[float] = Field(description="Mean of xx, yy, zz at each temperature, W/(m·K)")
+    mesh: list[int] = Field(description="q-points along the reciprocal vectors of the primitive cell")
+    supercell: list[int] = Field(description="Repetitions of the conventional cell")
+    n_atoms: int = Field(description="Number of atoms in the supercell")
+    n_displaced: int = Field(description="Number of displaced supercells")
+    n_parameters: int = Field(description="Number of free parameters of the force constants of second and third order")
+    distance: float = Field(description="Displacement of an atom, Å")
+    cutoff: float | None = Field(description="Largest distance in third-order force constants, Å; None for no limit")
+    lowest_frequency: float = Field(
+        description="Lowest phonon frequency on the mesh and at the points that fit the supercell, THz; imaginary ones "
+        "are negative"
+    )
+    imaginary_tolerance: float = Field(description="A frequency below minus this counts as imaginary, THz")
+    has_imaginary_modes: bool = Field(
+        description="Whether the crystal is unstable against a displacement; kappa then leaves out the unstable modes"
+    )
+    fit_residual: float = Field(
+        description="Root mean square of what the fitted force constants leave of the forces, relative to that of the "
+        "forces"
+    )
+    residual_force: float = Field(
+        description="Largest force in the undisplaced supercell, subtracted from the others, eV/Å"
+    )
+    volume: float = Field(description="Volume of the primitive cell, Å³")
+    spacegroup: int = Field(description="Number of the space group")
+
+
 class Calculation(BaseModel):
     """What came out of one calculation, whichever engine ran it."""
 
@@ -62,6 +99,9 @@ class Calculation(BaseModel):
     band_structure: dict[str, Any] | None = Field(
         default=None,
         description="Bands along a path: k-points (fractional), labels, eigenvalues (eV), Fermi level (eV)",
+    )
+    thermal_conductivity: Conductivity | None = Field(
+        default=None, description="Lattice thermal conductivity; None where the engine computes none"
     )
     wall_time: float | None = Field(default=None, description="Time the engine took, s")
     folder: str | None = Field(default=None, description="Folder it ran in, host:path")
@@ -114,6 +154,11 @@ class Engine(BaseModel, ABC):
     def fixed_cell(self) -> Self:
         """The same settings with the cell held while the atoms relax: for molecules in a box."""
         return self.model_copy(update={"relax_cell": False}) if "relax_cell" in type(self).model_fields else self
+
+    @property
+    def runs_as(self) -> str:
+        """Name of the engine whose resources its jobs ask a cluster for, and with whose jobs they share allocations."""
+        return self.engine
 
     @property
     def wants_bands(self) -> bool:

@@ -37,6 +37,8 @@ class Domain:
         As written in ``candidates: domain:``.
     build
         Builds the starting structure from a candidate alone.
+    computable
+        Whether there is a structure to build; a candidate without one can be ranked, not computed.
     space
         Model of the ``candidates:`` section; None for a domain that only serves as reference.
     layered
@@ -62,6 +64,7 @@ class Domain:
 
     name: str
     build: Callable[[Candidate], Structure]
+    computable: Callable[[Candidate], bool] = lambda _candidate: True
     space: type[CandidateSpace] | None = None
     layered: bool = False
     fixed_cell: Callable[[Candidate], bool] = lambda _candidate: False

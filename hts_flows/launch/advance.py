@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from hts_flows.errors import EngineNotAvailableError
 from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.recording import raw_output, record_failure, record_result
 from hts_flows.launch.retrying import apply_retries
+from hts_flows.launch.screening import Search
 from hts_flows.launch.submission import Wanted, complete_orphans, release_unwanted, submit_level, wanted_at_first_level
 from hts_flows.stores.campaigns import (
     claim_step,
@@ -24,8 +26,9 @@ from hts_flows.stores.results import Result, count_states, result_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from hts_flows.campaign import Campaign, Level
+    from hts_flows.campaign import Campaign
     from hts_flows.engines import Engine
+    from hts_flows.ladder import Level
     from hts_flows.stores.database import Database
 
 
@@ -81,10 +84,8 @@ def check_here(engine: Engine) -> None:
 
 
 def _advance(database: Database, campaign: Campaign, check: Callable[[Engine], None] | None) -> Advance:
-    name = campaign.name
     outcome = Advance()
     levels = campaign.ladder()
-    steps = steps_of(database, name)
     below: Level | None = None
     for level in levels:
         if level.optional:
@@ -95,27 +96,78 @@ def _advance(database: Database, campaign: Campaign, check: Callable[[Engine], N
                     return outcome
                 outcome.skipped[level.engine.engine] = str(error)
                 break
-        submitted = steps.get(level.step, {}).get("state") == "submitted"
-        if not submitted or below is not None:
-            if not submitted and not claim_step(database, name, level.step):
-                return outcome
-            # Of a level that is submitted, only newcomers are added: those whose result came in late.
-            wanted = list(_wanted(database, campaign, level, below))
-            outcome.submitted += submit_level(database, name, level, wanted)
-            if below is None and was_changed(database, name):
-                ids = [item.candidate.candidate_id for item in wanted]
-                release_unwanted(database, name, ids, [item.settings_hash for item in levels])
-            if not submitted:
-                step_submitted(database, name, level.step, settings_hash=level.settings_hash)
-        outcome.submitted += complete_orphans(database, name, level.settings_hash)
-        settle(database, name, level)
-        outcome.submitted += apply_retries(database, campaign)
-        if count_states(database, name, level.settings_hash)["queued"]:
+        row = _Row(database, campaign, level, below)
+        ended = row.advance([item.settings_hash for item in levels])
+        outcome.submitted += row.submitted
+        if not ended:
             return outcome
         below = level
     outcome.finished = True
-    set_campaign_state(database, name, "finished")
+    set_campaign_state(database, campaign.name, "finished")
     return outcome
+
+
+class _Row:
+    """One row of the ladder of a stored campaign.
+
+    Attributes
+    ----------
+    submitted
+        How many workflows were added.
+    """
+
+    def __init__(self, database: Database, campaign: Campaign, level: Level, below: Level | None) -> None:
+        self.database = database
+        self.campaign = campaign
+        self.level = level
+        self.below = below
+        self.submitted = 0
+        self.search: Search | None = None
+        if level.screen:
+            found = None if below is None else partial(_taking_part, database, campaign.name, level, below)
+            self.search = Search(database, campaign, level, found)
+
+    def advance(self, settings_hashes: list[str]) -> bool:
+        """Do what can be done; False while something is to be waited for.
+
+        Parameters
+        ----------
+        settings_hashes
+            Of all rows of the ladder.
+        """
+        if not self._submit(settings_hashes):
+            return False
+        name, level = self.campaign.name, self.level
+        self.submitted += complete_orphans(self.database, name, level.settings_hash)
+        settle(self.database, name, level)
+        self.submitted += apply_retries(self.database, self.campaign)
+        if self.search:
+            ended = self.search.advance()
+            self.submitted += self.search.submitted
+            if not ended:
+                return False
+        return not count_states(self.database, name, level.settings_hash)["queued"]
+
+    def _submit(self, settings_hashes: list[str]) -> bool:
+        """Submit the row, or what is new in it; False while another caller is at it.
+
+        Of a row that is submitted, only newcomers are added: those whose result came in late. A row that screens
+        submits what its search asks for.
+        """
+        name, step = self.campaign.name, self.level.step
+        submitted = steps_of(self.database, name).get(step, {}).get("state") == "submitted"
+        if submitted and (self.search or self.below is None):
+            return True
+        if not submitted and not claim_step(self.database, name, step):
+            return False
+        wanted = [] if self.search else list(_wanted(self.database, self.campaign, self.level, self.below))
+        self.submitted += submit_level(self.database, name, self.level, wanted)
+        if self.below is None and was_changed(self.database, name):
+            ids = self.search.candidate_ids() if self.search else [item.candidate.candidate_id for item in wanted]
+            release_unwanted(self.database, name, ids, settings_hashes)
+        if not submitted:
+            step_submitted(self.database, name, step, settings_hash=self.level.settings_hash)
+        return True
 
 
 def _wanted(database: Database, campaign: Campaign, level: Level, below: Level | None) -> Iterator[Wanted]:
@@ -141,6 +193,14 @@ def _wanted(database: Database, campaign: Campaign, level: Level, below: Level |
                 yield Wanted(reference, "reference", {}, relaxed)
         start = (result.calculation or {}).get("structure")
         yield Wanted(result.candidate, "candidate", references, start)
+
+
+def _taking_part(database: Database, name: str, level: Level, below: Level) -> list[Result]:
+    """Results of the row below among whose candidates a row searches: all that are done, or those promoted."""
+    if level.promote:
+        return select_promoted(database, name, level, below)
+    query = {"campaigns": name, "settings_hash": below.settings_hash, "role": "candidate", "state": "done"}
+    return [Result.model_validate(document) for document in database.results.find(query)]
 
 
 def _relaxed(database: Database, key: str) -> dict | None:

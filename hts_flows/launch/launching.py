@@ -151,14 +151,14 @@ class Launcher:
 
     def _check(self, engine: Engine) -> None:
         """Find out whether an engine can run: an engine that the cluster's settings name is taken to be there."""
-        if engine.engine not in self.cluster.resources:
+        if engine.runs_as not in self.cluster.resources:
             try:
                 engine.check()
             except EngineNotAvailableError as error:
                 raise EngineNotAvailableError(
-                    f"{error.message}; and clusters.{self.cluster.name}.resources has no {engine.engine!r}",
+                    f"{error.message}; and clusters.{self.cluster.name}.resources has no {engine.runs_as!r}",
                     f"where it is installed on the cluster, give it an entry in the settings: "
-                    f"clusters.{self.cluster.name}.resources.{engine.engine}; {error.hint or ''}",
+                    f"clusters.{self.cluster.name}.resources.{engine.runs_as}; {error.hint or ''}",
                 ) from error
 
     def _count_ready(self, names: list[str]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from hts_flows.engines import engine_from_dict
 from hts_flows.errors import InputError, nearest
 from hts_flows.slurm.resources import Resources, format_memory, format_walltime, parse_memory, parse_walltime
 
@@ -202,7 +203,9 @@ def _base(result: Result, own: Resources, quantity: Quantity, clusters: Mapping[
     if getattr(own, quantity):
         return float(getattr(own, quantity))
     known = _candidates(result, clusters)
-    found = getattr(known[0].resolve(result.engine, result.resources), quantity) if len(known) == 1 else None
+    found = None
+    if len(known) == 1:
+        found = getattr(known[0].resolve(engine_from_dict(result.settings).runs_as, result.resources), quantity)
     return None if found is None else float(found)
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from fireworks import Workflow
     from pymatgen.core import Structure
 
-    from hts_flows.campaign import Campaign, Level
+    from hts_flows.campaign import Campaign
     from hts_flows.candidates import Candidate
+    from hts_flows.ladder import Level
     from hts_flows.stores.database import Database
 
 CHUNK = 200
@@ -132,7 +133,7 @@ def _change_resources(database: Database, keys: list[str], level: Level) -> None
     ]
     if other:
         database.results.update_many({"_id": {"$in": other}}, {"$set": {"resources": level.resources}})
-        pool = pool_of(level.engine.engine, level.resources)
+        pool = pool_of(level.engine.runs_as, level.resources)
         database.mongo["fireworks"].update_many(
             {"spec.hts.result": {"$in": other}, "state": {"$in": ["WAITING", "READY"]}},
             {"$set": {"spec.hts.resources": level.resources, "spec.hts.pool": pool}},
@@ -291,9 +292,9 @@ def make_workflow(result: Result, structure: Structure) -> tuple[Workflow, list[
         "result": result.key,
         "campaigns": result.campaigns,
         "role": result.role,
-        "engine": result.engine,
+        "engine": engine.runs_as,
         "resources": result.resources,
-        "pool": pool_of(result.engine, result.resources),
+        "pool": pool_of(engine.runs_as, result.resources),
     }
     calculate = mark | {"job": "calculate", "seconds": engine.estimate_seconds(len(structure))}
     for job in calculations:

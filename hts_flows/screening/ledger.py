@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 
 from hts_flows.errors import InputError
+from hts_flows.screening.values import LARGEST, real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -53,8 +55,13 @@ class Ledger:
         InputError
             Where one is no integer, out of range, or there twice.
         """
-        checked = []
-        for one in ids:
+        try:
+            given = list(ids)
+        except TypeError:
+            hint = "give a list, of a single candidate too: [0]"
+            raise InputError(f"{what}: {ids!r} is no list of candidates", hint) from None
+        checked: list[int] = []
+        for one in given:
             try:
                 number = operator.index(one)
             except TypeError:
@@ -65,9 +72,9 @@ class Ledger:
                 message = f"{what}: there is no candidate {one!r}"
                 raise InputError(message, f"allowed: 0 to {self.n_candidates - 1}")
             checked.append(number)
-        if len(set(checked)) < len(checked):
-            twice = sorted({one for one in checked if checked.count(one) > 1})
-            raise InputError(f"{what}: candidate {twice[0]} is there twice", "tell each candidate once in a call")
+        twice = [one for one, number in Counter(checked).items() if number > 1]
+        if twice:
+            raise InputError(f"{what}: candidate {min(twice)} is there twice", "name each candidate once in a call")
         return checked
 
     def tell(
@@ -92,17 +99,15 @@ class Ledger:
         both = sorted(set(observed) & set(lost))
         if both:
             raise InputError(f"candidate {both[0]} has a value and failed", "tell one of the two")
-        try:
-            numbers = np.asarray(values, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"values must be numbers: {error}", "name what has no value in failed=") from None
+        numbers = real("values", values, "name what has no value in failed=")
         if numbers.shape != (len(observed),):
             message = f"values have the shape {numbers.shape}; {len(observed)} ids need ({len(observed)},)"
             raise InputError(message, "give one value for each id")
-        bad = np.flatnonzero(~np.isfinite(numbers))
+        bad = np.flatnonzero(~(np.abs(numbers) <= LARGEST))
         if bad.size:
-            message = f"the value of candidate {observed[bad[0]]} is {numbers[bad[0]]}; finite numbers are allowed"
-            raise InputError(message, "name candidates without a value in failed=")
+            message = f"the value of candidate {observed[bad[0]]} is {numbers[bad[0]]}"
+            hint = f"allowed: finite numbers up to {LARGEST:g}; name candidates without a value in failed="
+            raise InputError(message, hint)
         if positive and (numbers <= 0).any():
             message = f"the value {numbers[numbers <= 0][0]} has no logarithm; transform='log' needs positive values"
             raise InputError(message, "name what failed in failed=, or use transform='auto'")

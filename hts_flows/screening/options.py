@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from hts_flows.errors import InputError, nearest
 from hts_flows.screening.acquisition import ACQUISITIONS
 from hts_flows.screening.hyperparameters import Given
-from hts_flows.screening.values import TRANSFORMS
+from hts_flows.screening.values import TRANSFORMS, real
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,12 +48,26 @@ class Options:
     tolerance: float
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # JSON knows no numpy
+                object.__setattr__(self, field.name, value.item())
+        self._check_choices()
+        self._check_numbers()
+
+    def _check_choices(self) -> None:
         for name, value, allowed in (
             ("acquisition", self.acquisition, ACQUISITIONS),
             ("transform", self.transform, TRANSFORMS),
         ):
             if value not in allowed:
                 raise InputError(f"{name}: {value!r} is unknown", nearest(str(value), allowed))
+        if not isinstance(self.minimize, bool):
+            raise InputError(f"minimize: {self.minimize!r} is not allowed", "allowed: True, False")
+        if self.standardise_on == ():
+            raise InputError("standardise_on: no candidate is named", "name some, or leave it out for all of them")
+
+    def _check_numbers(self) -> None:
         for name, number, lowest in (("seed", self.seed, 0), ("n_initial", self.n_initial, 1)):
             if not isinstance(number, int) or isinstance(number, bool) or number < lowest:
                 raise InputError(f"{name}: {number!r} is not allowed", f"allowed: integers from {lowest}")
@@ -60,11 +75,10 @@ class Options:
         given = [("length_scale", scale, 0.0) for scale in scales]
         given += [("noise", self.noise, SMALLEST_NOISE), ("signal_variance", self.signal_variance, 0.0)]
         for name, one, least in [*given, ("kappa", self.kappa, 0.0)]:
-            if one is not None and not (math.isfinite(one) and one >= least and one > 0):
+            if one is not None and not (_is_number(one) and math.isfinite(one) and one >= least and one > 0):
                 hint = f"allowed: numbers from {least:g}" if least else "allowed: positive numbers"
                 raise InputError(f"{name}: {one!r} is not allowed", hint)
-
-        if not 0 <= self.tolerance < 1:
+        if not (_is_number(self.tolerance) and 0 <= self.tolerance < 1):
             raise InputError(f"tolerance: {self.tolerance!r} is not allowed", "allowed: numbers from 0, below 1")
 
     def active_groups(self, constant: NDArray[np.bool_]) -> list[NDArray[np.int_]]:
@@ -117,6 +131,10 @@ def count(name: str, value: Any) -> int:
     return int(value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def whole(value: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
     """A number as it is, a sequence as a tuple.
 
@@ -127,4 +145,22 @@ def whole(value: float | Sequence[float] | None) -> float | tuple[float, ...] | 
     """
     if value is None or np.ndim(value) == 0:
         return value  # type: ignore[return-value]
-    return tuple(float(one) for one in value)  # type: ignore[union-attr]
+    return tuple(real("length_scale", value, "give one number, or one for each group").ravel().tolist())
+
+
+def partition(groups: Sequence[Sequence[int]] | None) -> tuple[tuple[int, ...], ...] | None:
+    """Groups of columns as tuples.
+
+    Parameters
+    ----------
+    groups
+        Numbers of columns, or None.
+    """
+    if groups is None:
+        return None
+    try:
+        return tuple(tuple(operator.index(column) for column in group) for group in groups)
+    except TypeError:
+        raise InputError(
+            f"groups: {groups!r} is not allowed", "allowed: lists of columns, as in [[0, 1], [2]]"
+        ) from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from hts_flows.errors import InputError
 from hts_flows.screening.sources import DescriptorSource, Scaling
+from hts_flows.screening.values import LARGEST, real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -43,16 +44,15 @@ class Pool:
         self._trends: dict[str, Floats] = {}
         if prior_mean is None:
             return
-        values = np.array(prior_mean, dtype=float)
+        values = real("prior_mean", prior_mean, "give one number for each candidate, NaN where there is none").copy()
         if values.shape != (self.n_candidates,):
             message = (
                 f"prior_mean has the shape {values.shape}; ({self.n_candidates},) is needed, one for each candidate"
             )
             raise InputError(message, "write NaN for candidates without a lower-fidelity value")
-        if np.isinf(values).any() or np.isnan(values).all():
-            raise InputError(
-                "prior_mean holds infinite numbers, or no number at all", "finite numbers and NaN are allowed"
-            )
+        if (np.abs(values) > LARGEST).any() or np.isnan(values).all():
+            message = "prior_mean holds infinite numbers, or no number at all"
+            raise InputError(message, f"allowed: finite numbers up to {LARGEST:g}, and NaN")
         self.prior_mean = values
 
     @property

@@ -43,12 +43,25 @@ def random_starts(n: int, n_candidates: int, taken: NDArray[np.int_], seed: int,
     preferred = generator.permutation(np.asarray(starts, dtype=int))
     chosen = preferred[~np.isin(preferred, taken)][:n]
     if len(chosen) < n:
-        others = generator.permutation(n_candidates)
         # Only as much of the order as can be needed.
-        head = others[: n + len(taken) + len(preferred)]
-        head = head[~np.isin(head, np.concatenate([taken, preferred]))]
-        chosen = np.concatenate([chosen, head[: n - len(chosen)]])
+        others = _shuffled(n_candidates, min(n_candidates, n + len(taken) + len(preferred)), generator)
+        others = others[~np.isin(others, np.concatenate([taken, preferred]))]
+        chosen = np.concatenate([chosen, others[: n - len(chosen)]])
     return [int(one) for one in chosen]
+
+
+def _shuffled(size: int, length: int, generator: np.random.Generator) -> NDArray[np.int_]:
+    """The beginning of a random order of the numbers below ``size``, with memory for that beginning alone.
+
+    The shuffle of Fisher and Yates, of which only the places that were changed are held. A longer beginning goes on
+    where a shorter one ends.
+    """
+    moved: dict[int, int] = {}
+    order = []
+    for place, other in enumerate(generator.integers(np.arange(length), size).tolist()):
+        order.append(moved.get(other, other))
+        moved[other] = moved.get(place, place)
+    return np.array(order, dtype=int)
 
 
 class Batch:

@@ -10,14 +10,14 @@ import numpy as np
 
 from hts_flows.errors import InputError
 from hts_flows.screening import ranking
-from hts_flows.screening.sources import open_source
 from hts_flows.screening.ledger import Ledger
 from hts_flows.screening.model import Model, Observations
-from hts_flows.screening.options import Options, count, whole
+from hts_flows.screening.options import Options, count, partition, whole
 from hts_flows.screening.pool import Pool
 from hts_flows.screening.pool_predictions import PoolPredictions
 from hts_flows.screening.proposing import Batch, random_starts
 from hts_flows.screening.provenance import describe
+from hts_flows.screening.sources import open_source
 from hts_flows.screening.values import choose_transform
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Screener:
     tolerance
         How far predictions for pools of more than 100 candidates for each observation may be off for the sake of
         speed, in standard deviations, on a sample of them (see :mod:`hts_flows.screening.prediction`); 0: not at all.
+    closed
+        Candidates that are ranked, but never asked for.
     columns
         Names of the descriptor columns of parquet data; all columns of numbers by default.
 
@@ -108,14 +110,15 @@ class Screener:
         starts: Sequence[SupportsIndex] = (),
         standardise_on: Sequence[SupportsIndex] | None = None,
         tolerance: float = 0.02,
+        closed: Iterable[SupportsIndex] = (),
         columns: Sequence[str] | None = None,
     ) -> None:
         source = open_source(descriptors, columns)
         self._ledger = Ledger(source.n_candidates)
+        self._closed = np.array(sorted(self._ledger.check_ids(closed, "closed")), dtype=int)
         reference = None
         if standardise_on is not None:
             reference = tuple(self._ledger.check_ids(standardise_on, "standardise_on"))
-        self._pool = Pool(source, prior_mean, reference)
         self._options = Options(
             minimize,
             acquisition,
@@ -123,7 +126,7 @@ class Screener:
             n_initial,
             transform,
             whole(length_scale),
-            None if groups is None else tuple(tuple(int(column) for column in group) for group in groups),
+            partition(groups),
             noise,
             signal_variance,
             kappa,
@@ -131,6 +134,7 @@ class Screener:
             reference,
             tolerance,
         )
+        self._pool = Pool(source, prior_mean, reference)
         self._groups = self._options.active_groups(self._pool.scaling.constant)
         if transform == "log" and not self._pool.positive_prior():
             raise InputError("prior_mean is not positive everywhere, so it has no logarithm", "use transform='none'")
@@ -184,7 +188,7 @@ class Screener:
         they are random; then each is kept apart from all pending ones (local penalisation, see
         :func:`hts_flows.screening.acquisition.log_penalty`).
         """
-        taken = self._ledger.taken()
+        taken = np.union1d(self._ledger.taken(), self._closed)
         n = min(count("ask", n), self.n_candidates - len(taken))
         if n == 0:
             return []
@@ -224,6 +228,17 @@ class Screener:
         """
         if self._ledger.tell(ids, values, failed, positive=self._options.transform == "log"):
             self._model = self._predictions = None
+
+    def expect(self, ids: Iterable[SupportsIndex]) -> None:
+        """Take candidates for pending that were asked for elsewhere; those observed or failed stay as they are.
+
+        Parameters
+        ----------
+        ids
+            Candidates.
+        """
+        known = self._ledger.failed | self._ledger.results.keys()
+        self._ledger.pending.update(set(self._ledger.check_ids(ids, "expect")) - known)
 
     def forget(self, ids: Iterable[SupportsIndex]) -> None:
         """Give places back: pending or failed candidates may be asked for again. Observed ones stay as they are.
@@ -304,6 +319,7 @@ class Screener:
             "state_version": STATE_VERSION,
             "options": self._options.to_dict(),
             "descriptors_sha256": self._pool.digest(),
+            "closed": self._closed.tolist(),
             **self._ledger.to_dict(),
         }
 
@@ -333,7 +349,7 @@ class Screener:
         if state.get("state_version") != STATE_VERSION:
             message = f"the screener's state has the version {state.get('state_version')!r}"
             raise InputError(message, f"this version of hts_flows reads version {STATE_VERSION}")
-        screener = cls(descriptors, prior_mean=prior_mean, columns=columns, **state["options"])
+        screener = cls(descriptors, prior_mean=prior_mean, columns=columns, closed=state["closed"], **state["options"])
         if screener._pool.digest() != state["descriptors_sha256"]:
             message = "the screener's state is from other descriptors or another prior_mean"
             raise InputError(message, "give those it was made with")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hts_flows.errors import InputError, nearest
+from hts_flows.screening.values import LARGEST, real
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 65_536
 #: A column varies if its standard deviation is more than this fraction of its largest absolute value.
 CONSTANT = 1e-10
+#: Bytes of a column read at once.
+_BUFFER = 1 << 18
 _MATRIX = 2
 
 
@@ -60,11 +63,7 @@ class ArraySource:
     in_memory = True
 
     def __init__(self, values: ArrayLike) -> None:
-        try:
-            self.values: Floats = np.asarray(values, dtype=float)
-        except (TypeError, ValueError) as error:
-            message = f"descriptors must be numbers: {error}"
-            raise InputError(message, "give a float array of shape (n_candidates, n_descriptors)") from None
+        self.values: Floats = real("descriptors", values, "give a float array of shape (n_candidates, n_descriptors)")
         if self.values.ndim != _MATRIX or not self.values.size:
             message = f"descriptors have the shape {self.values.shape}; (n_candidates, n_descriptors) is needed"
             raise InputError(message, "a single descriptor is values[:, None]")
@@ -124,10 +123,10 @@ class ParquetSource:
     def _pieces(self, fragment: Any) -> Iterator[Floats]:
         import pyarrow.parquet as pq
 
-        # A buffer filled ahead would hold the whole file in the end.
+        # A buffer filled ahead would hold the whole file in the end, and without a buffer whole row groups are read.
         with (
             fragment.filesystem.open_input_file(fragment.path) as file,
-            pq.ParquetFile(file, pre_buffer=False) as table,
+            pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER) as table,
         ):
             for batch in table.iter_batches(CHUNK_ROWS, columns=list(self.names)):
                 # Missing numbers become NaN, which is then reported with its place.
@@ -228,20 +227,18 @@ class Scaling:
         Raises
         ------
         InputError
-            Where a descriptor is not a finite number, or all are constant.
+            Where a descriptor is not a finite number, or too large, or all are constant.
         """
         digest = hashlib.sha256()
         count, width = 0, len(source.names)
         mean, squares, largest = np.zeros(width), np.zeros(width), np.zeros(width)
         for start, piece in source.chunks():
-            finite = np.isfinite(piece)
-            if not finite.all():
-                row, column = np.argwhere(~finite)[0]
-                message = (
-                    f"descriptor {source.names[column]!r} of candidate {start + row} is {piece[row, column]}; "
-                    "finite numbers are allowed"
-                )
-                raise InputError(message, "leave the candidate out, or fill the value in")
+            allowed = np.abs(piece) <= LARGEST
+            if not allowed.all():
+                row, column = np.argwhere(~allowed)[0]
+                message = f"descriptor {source.names[column]!r} of candidate {start + row} is {piece[row, column]}"
+                hint = f"allowed: finite numbers up to {LARGEST:g}; leave the candidate out, or fill the value in"
+                raise InputError(message, hint)
             digest.update(np.ascontiguousarray(piece).data)
             # Means and sums of squares of pieces are put together after Chan, Golub, LeVeque: Am. Stat. 37, 242 (1983).
             here = piece.mean(axis=0)
@@ -256,7 +253,7 @@ class Scaling:
             some = source.take(reference)
             mean, deviation, largest = some.mean(axis=0), some.std(axis=0), np.abs(some).max(axis=0)
         varies = deviation > CONSTANT * largest
-        if count > 1 and not varies.any():
+        if source.n_candidates > 1 and not varies.any():
             raise InputError(
                 f"all {width} descriptors are constant over the {count} candidates", "give one that tells them apart"
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hts_flows.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +18,40 @@ if TYPE_CHECKING:
 TRANSFORMS = ("auto", "log", "none")
 #: "auto" needs this many values to tell the two apart.
 _ENOUGH = 3
+#: Largest absolute value of what is given; squares and exponentials of more would not be finite.
+LARGEST = 1e100
+
+
+def real(name: str, values: Any, hint: str) -> Floats:
+    """An array of real numbers, copied only if it is none yet.
+
+    Parameters
+    ----------
+    name
+        Of the argument, for messages.
+    values
+        What was given.
+    hint
+        What is needed.
+
+    Raises
+    ------
+    InputError
+        Where these are no real numbers.
+    """
+    try:
+        if np.iscomplexobj(values):
+            raise InputError(f"{name} are complex", hint)
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be numbers: {error}", hint) from None
+
+
+def _deviation(values: Floats) -> float:
+    """Standard deviation, also of numbers whose squares are too small for a double."""
+    shifted = values - values.mean()
+    unit = float(np.abs(shifted).max())
+    return unit * float(np.sqrt(np.mean((shifted / unit) ** 2))) if unit else 0.0
 
 
 def choose_transform(values: Floats) -> str:
@@ -32,7 +68,7 @@ def choose_transform(values: Floats) -> str:
     if len(values) < _ENOUGH or values.min() <= 0 or values.min() == values.max():
         return "none"
     logs = np.log(values)
-    return "log" if np.log(logs.std()) + logs.mean() < np.log(values.std()) else "none"
+    return "log" if np.log(_deviation(logs)) + logs.mean() < np.log(_deviation(values)) else "none"
 
 
 @dataclass(frozen=True)
@@ -69,7 +105,7 @@ class ValueScale:
         """
         transformed = np.log(values) if transform == "log" else values
         # Equal values have no deviation; any unit then does.
-        deviation = float(transformed.std())
+        deviation = _deviation(transformed)
         scale = deviation if deviation > 1e-12 * float(np.abs(transformed).max()) else 1.0
         return cls(transform, minimize, float(transformed.mean()), scale)
 

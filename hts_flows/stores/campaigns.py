@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pymongo import ASCENDING, IndexModel
@@ -24,6 +25,28 @@ def now() -> datetime:
     """Time with the milliseconds that MongoDB keeps."""
     stamp = datetime.now(UTC)
     return stamp.replace(microsecond=stamp.microsecond // 1000 * 1000)
+
+
+def freeze(database: Database, campaign: Campaign, *, update: bool = False) -> Campaign:
+    """Put what a campaign's candidates are read from into the store, so that a later reading changes nothing.
+
+    Parameters
+    ----------
+    database
+        Where to.
+    campaign
+        As read from its file.
+    update
+        Ask databases again that were asked when the campaign was stored.
+    """
+    from hts_flows.stores.pools import store_pool
+
+    before = database.campaigns.find_one({"_id": campaign.name}, {"content": 1})
+    stored = None
+    if before and not update:
+        stored = Campaign.from_dict(before["content"], f"stored campaign {campaign.name!r}").candidates
+    candidates = campaign.candidates.frozen(partial(store_pool, database), stored)
+    return campaign.model_copy(update={"candidates": candidates})
 
 
 def save_campaign(database: Database, campaign: Campaign, *, update: bool = False) -> bool:
@@ -95,7 +118,12 @@ def load_campaign(database: Database, name: str) -> Campaign:
         near = nearest(name, names) if names else "none is stored yet"
         hint = "'hts status' lists the campaigns" if names else "store one with 'hts submit FILE' or 'hts run FILE'"
         raise InputError(f"no campaign named {name!r} in the database; {near}", hint)
-    return Campaign.from_dict(document["content"], f"stored campaign {name!r}")
+    campaign = Campaign.from_dict(document["content"], f"stored campaign {name!r}")
+    for table in campaign.candidates.tables():
+        from hts_flows.stores.pools import fetch_pool
+
+        fetch_pool(database, table)
+    return campaign
 
 
 def was_changed(database: Database, name: str) -> bool:

@@ -13,6 +13,7 @@ from hts_flows.errors import StoreUnavailableError
 from hts_flows.settings import Settings, load_settings, mask_password
 from hts_flows.stores.allocations import ALLOCATION_INDEXES
 from hts_flows.stores.campaigns import CAMPAIGN_INDEXES, STEP_INDEXES
+from hts_flows.stores.rankings import RANKING_INDEXES
 from hts_flows.stores.results import RESULT_INDEXES
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "results": RESULT_INDEXES,
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
+    "rankings": RANKING_INDEXES,
     "allocations": ALLOCATION_INDEXES,
     "audit": [IndexModel([("campaigns", ASCENDING), ("at", ASCENDING)])],
     # jobflow looks outputs up by uuid and takes the highest index.
@@ -88,6 +90,11 @@ class Database:
     def steps(self) -> Collection[dict[str, Any]]:
         """One document for each step of a campaign."""
         return self.mongo["steps"]
+
+    @property
+    def rankings(self) -> Collection[dict[str, Any]]:
+        """One document for each time that candidates were scored."""
+        return self.mongo["rankings"]
 
     @property
     def audit(self) -> Collection[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from hts_flows.candidates import Candidate
+from hts_flows.conditions import read_condition
 from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ RESULT_INDEXES = [
     # Counting a campaign's states, and listing its results of one engine.
     IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("state", ASCENDING)]),
     IndexModel([("candidate_id", ASCENDING)]),
+    # Results with the settings of a row, of whatever campaign.
+    IndexModel([("settings_hash", ASCENDING), ("state", ASCENDING)]),
     # Results whose submission was not completed, of which there are few.
     IndexModel([("campaigns", ASCENDING), ("submission.done", ASCENDING)]),
     # Results that wait for a reference which was just recorded.
@@ -150,8 +152,6 @@ def result_key(candidate_id: str, settings_hash: str) -> str:
 #: Fields of a result that can be filtered and sorted by their own name.
 TOP_FIELDS = ("candidate_id", "label", "formula", "engine", "state", "role", "settings_hash")
 _CALCULATION_FIELDS = ("energy", "max_force", "n_steps", "wall_time", "pressure")
-_OPERATORS = {"==": "$eq", "=": "$eq", "!=": "$ne", "<=": "$lte", ">=": "$gte", "<": "$lt", ">": "$gt"}
-_CONDITION = re.compile(r"^\s*([A-Za-z_][A-Za-z0-9_]*)\s*(==|!=|<=|>=|=|<|>)\s*(.*?)\s*$")
 
 
 def field_paths(database: Database, campaign: str) -> dict[str, str]:
@@ -174,29 +174,8 @@ def parse_condition(text: str, paths: dict[str, str]) -> dict[str, Any]:
     InputError
         It is no condition, or names an unknown field.
     """
-    match = _CONDITION.match(text)
-    if not match:
-        raise InputError(
-            f"cannot read the condition {text!r}",
-            "write NAME OPERATOR VALUE with one of == != < <= > >=, e.g. --where 'intercalation_energy < 0'",
-        )
-    name, operator, raw = match.groups()
-    if name not in paths:
-        raise InputError(f"--where {text!r}: unknown field {name!r}; {nearest(name, paths)}")
-    return {paths[name]: {_OPERATORS[operator]: _value(raw)}}
-
-
-def _value(raw: str) -> Any:
-    raw = raw.strip("'\"")
-    named = {"true": True, "false": False, "none": None, "null": None}
-    if raw.lower() in named:
-        return named[raw.lower()]
-    for kind in (int, float):
-        try:
-            return kind(raw)
-        except ValueError:
-            continue
-    return raw
+    condition = read_condition(text, paths)
+    return condition.query(paths[condition.name])
 
 
 def find_results(

@@ -36,11 +36,14 @@ def build(candidate: Candidate) -> Structure:
     Structure
         The primitive cell where that is smaller, else the cell of the literature.
     """
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    structure = crystal(candidate.inputs)
-    primitive = SpacegroupAnalyzer(structure).find_primitive()
-    if primitive is not None and len(primitive) < len(structure):
-        structure = primitive
+    structure = primitive_cell(crystal(candidate.inputs))
     structure.properties["provenance"] = {"phase": candidate.label, "formula": candidate.formula}
     return structure
+
+
+def primitive_cell(structure: Structure) -> Structure:
+    """Give the primitive cell where that is smaller, else the structure as it is."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    primitive = SpacegroupAnalyzer(structure).find_primitive()
+    return structure if primitive is None or len(primitive) >= len(structure) else primitive

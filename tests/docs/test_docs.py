@@ -245,10 +245,12 @@ def built(reference):
 
 def models():
     """Every model that people write or read, with the page that explains it."""
-    from hts_flows.campaign import Campaign, LadderRow, Promotion
+    from hts_flows.campaign import Campaign
     from hts_flows.engines import Calculation, engine_class, engine_names
     from hts_flows.flows import domain_names, get_domain
-    from hts_flows.inventories import ElementPhase, Host, Intercalant, LatticeParameters
+    from hts_flows.inventories import Compound, ElementPhase, Host, Intercalant, LatticeParameters
+    from hts_flows.ladder import LadderRow, Promotion
+    from hts_flows.screen import Filters, Screen, Stop
     from hts_flows.settings import Settings
     from hts_flows.stores.results import Attempt, Failure, Provenance, Result
 
@@ -256,9 +258,10 @@ def models():
     spaces = [domain.space for domain in domains if domain.space]
     documents = [domain.properties for domain in domains if domain.properties]
     engines = [engine_class(name) for name in engine_names()]
-    yield from (("campaign_file", model) for model in [Campaign, LadderRow, Promotion, *spaces, *engines])
+    sections = [Campaign, LadderRow, Promotion, Screen, Filters, Stop]
+    yield from (("campaign_file", model) for model in [*sections, *spaces, *engines])
     yield from (("results", model) for model in [Result, Provenance, Failure, Attempt, Calculation, *documents])
-    yield from (("inventories", model) for model in [Host, Intercalant, ElementPhase, LatticeParameters])
+    yield from (("inventories", model) for model in [Host, Intercalant, ElementPhase, Compound, LatticeParameters])
     yield ("settings", Settings)
 
 

@@ -31,10 +31,10 @@ def trials(screener, values, target, fails=(), limit=10_000):
     return count
 
 
-def told(x, y, ids, **options):
+def told(x, y, ids, *, failed=(), **options):
     """A screener that knows some values."""
     screener = Screener(x, **options)
-    screener.tell(ids, y[ids])
+    screener.tell(ids, y[ids], failed=failed)
     return screener
 
 
@@ -63,12 +63,15 @@ class Compounds:
         (found,) = table.index[(table["formula"] == formula) & (table["prototype"] == prototype)]
         return int(found)
 
-    def mean_trials(self, target, seeds, *, elements, **options):
+    def mean_trials(self, target, seeds, *, elements, failing=0.0, **options):
+        """Mean number of evaluations until the target is observed, where some share of the others fail."""
         x = self.descriptors(elements=elements)
         counts = []
         for seed in seeds:
             # PbSe is the table's first row: in this order equal scores would find it.
             order = np.random.default_rng([seed, 1]).permutation(len(x))
             place = int(np.flatnonzero(order == target)[0])
-            counts.append(trials(Screener(x[order], seed=seed, **options), self.kappa[order], place))
+            lost = np.random.default_rng([seed, 2]).choice(len(x), round(failing * len(x)), replace=False)
+            fails = set(lost.tolist()) - {place}
+            counts.append(trials(Screener(x[order], seed=seed, **options), self.kappa[order], place, fails))
         return np.mean(counts)

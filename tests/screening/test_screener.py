@@ -157,6 +157,26 @@ def test_failed_one_is_asked_again_only_when_forgotten():
     assert screener.ask(12) == [lost]
 
 
+@SETTINGS
+@given(data=st.data(), seed=st.integers(0, 10**6))
+def test_what_was_told_last_counts(data, seed):
+    x, y = valley(20, seed)
+    screener, last = Screener(x), {}
+    for _ in range(4):
+        ids = data.draw(st.lists(st.integers(0, 19), max_size=8, unique=True))
+        lost = data.draw(st.sets(st.sampled_from(ids), max_size=4)) if ids else set()
+        kept = [one for one in ids if one not in lost]
+        shift = data.draw(st.floats(0, 3))
+        screener.tell(kept, y[kept] + shift, failed=lost)
+        last |= {one: None if one in lost else float(y[one] + shift) for one in ids}
+    assert screener.observed == {one: last[one] for one in sorted(last) if last[one] is not None}
+    assert screener.failed == sorted(one for one in last if last[one] is None)
+    if screener.observed:
+        fresh = Screener(x)
+        fresh.tell(list(screener.observed), list(screener.observed.values()), failed=screener.failed)
+        assert fresh.rank().equals(screener.rank())
+
+
 def test_late_value_replaces_the_earlier_one_and_a_failure():
     x, y = valley(30)
     screener = told(x, y + 1, list(range(8)))
@@ -184,8 +204,22 @@ def test_target_is_found_though_a_fifth_fails():
     for seed in range(8):
         fails = set(np.random.default_rng(seed).choice(300, 60, replace=False).tolist()) - {target}
         counts.append(trials(Screener(x, seed=seed), y, target, fails))
-    assert np.mean(counts) < 35
-    assert max(counts) < 100
+    # 10.7 where nothing fails, 13.4 here (means over 40 seeds); 240 at random.
+    assert np.mean(counts) < 18
+    assert max(counts) < 40
+
+
+def test_region_that_fails_throughout_is_left():
+    # Half the cube fails, with the minimum just inside: 17 trials. Without what failures say of their surroundings 28
+    # would be needed, and 53 if they counted as the worst value.
+    counts = []
+    for seed in range(20):
+        x, y = valley(300, seed)
+        fails = set(np.flatnonzero(x[:, 0] < 0.5).tolist())
+        target = int(np.where(x[:, 0] < 0.5, np.inf, y).argmin())
+        counts.append(trials(Screener(x, seed=seed), y, target, fails))
+    assert np.mean(counts) < 21
+    assert max(counts) < 60
 
 
 def test_all_failing_ends():
@@ -246,10 +280,26 @@ def test_lower_fidelity_values_help():
     lower[::10] = np.nan
     y[::10] += 3
     target = int(y.argmin())
-    plain = np.mean([trials(Screener(x, seed=seed), y, target) for seed in range(3)])
-    helped = np.mean([trials(Screener(x, seed=seed, prior_mean=lower), y, target) for seed in range(3)])
-    assert helped < 12
-    assert plain > 25
+    plain = np.mean([trials(Screener(x, seed=seed), y, target) for seed in range(10)])
+    helped = np.mean([trials(Screener(x, seed=seed, prior_mean=lower), y, target) for seed in range(10)])
+    assert helped < 8  # of which 5 are random
+    assert plain > 20
+
+
+def test_biased_cheap_function_helps_and_a_useless_one_does_no_harm():
+    counts = {"none": [], "cheap": [], "useless": []}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x = rng.uniform(size=(300, 6))
+        smooth = ((x - 0.4) ** 2).sum(axis=1)
+        y = 0.4 + smooth + 0.3 * np.sin(9 * x[:, 0]) * np.sin(7 * x[:, 1])
+        # In another unit, with an offset, and without the rough part.
+        priors = {"none": None, "cheap": 2 * smooth + 5, "useless": rng.normal(size=300)}
+        for name, prior in priors.items():
+            counts[name].append(trials(Screener(x, seed=seed, prior_mean=prior), y, int(y.argmin())))
+    # 36.7, 13.7 and 33.3 over 20 seeds.
+    assert np.mean(counts["cheap"]) < 0.6 * np.mean(counts["none"])
+    assert np.mean(counts["useless"]) < 1.3 * np.mean(counts["none"])
 
 
 def test_constant_descriptors_contribute_nothing():
@@ -285,69 +335,3 @@ def test_description_names_what_was_used():
     before = described["training_sha256"]
     screener.tell([0], [9.0])
     assert screener.describe()["training_sha256"] != before
-
-
-GRID = np.arange(12.0).reshape(6, 2)
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"descriptors": np.arange(3.0)}, "shape"),
-        ({"descriptors": np.array([[1.0], [np.nan]])}, "candidate 1 is nan"),
-        ({"descriptors": np.ones((4, 2))}, "constant"),
-        ({"descriptors": [["a"], ["b"]]}, "numbers"),
-        ({"acquisition": "zscore"}, "did you mean 'z_score'"),
-        ({"transform": "ln"}, "'ln' is unknown"),
-        ({"noise": 0.0}, "noise"),
-        ({"length_scale": -1.0}, "length_scale"),
-        ({"length_scale": [1.0, 2.0]}, "2 numbers for 1 groups"),
-        ({"groups": [[0]]}, "each of the 2 descriptors once"),
-        ({"n_initial": 0}, "n_initial"),
-        ({"tolerance": -0.1}, "tolerance"),
-        ({"seed": -1}, "seed"),
-        ({"prior_mean": np.ones(3)}, "prior_mean"),
-        ({"prior_mean": -np.ones(6), "transform": "log"}, "logarithm"),
-        ({"starts": [6]}, "no candidate 6"),
-        ({"columns": ["a"]}, "columns"),
-    ],
-)
-def test_options_that_cannot_be_used(options, match):
-    arguments = {"descriptors": GRID} | options
-    with pytest.raises(InputError, match=match):
-        Screener(arguments.pop("descriptors"), **arguments)
-
-
-@pytest.mark.parametrize(
-    ("ids", "values", "failed", "match"),
-    [
-        ([0, 0], [1.0, 1.0], [], "candidate 0 is there twice"),
-        ([6], [1.0], [], r"no candidate 6(.|\n)*0 to 5"),
-        ([-1], [1.0], [], "no candidate -1"),
-        ([0.5], [1.0], [], "0.5 is no candidate"),
-        ([0], [np.nan], [], "candidate 0 is nan"),
-        ([0], ["a"], [], "values must be numbers"),
-        ([0, 1], [1.0], [], "shape"),
-        ([0], [1.0], [0], "has a value and failed"),
-        ([0, 1], [1.0, -1.0], [], "no logarithm"),
-    ],
-)
-def test_results_that_cannot_be_taken_in(ids, values, failed, match):
-    screener = Screener(GRID, transform="log")
-    with pytest.raises(InputError, match=match):
-        screener.tell(ids, values, failed=failed)
-    assert screener.observed == {}
-    assert screener.failed == []
-
-
-def test_questions_that_cannot_be_answered():
-    screener = Screener(GRID)
-    for call in (lambda: screener.ask(0), lambda: screener.ask(np.True_), lambda: screener.ask(1.5)):
-        with pytest.raises(InputError, match="integers from 1"):
-            call()
-    for call in (screener.rank, screener.leave_one_out, lambda: screener.best):
-        with pytest.raises(InputError, match="nothing was observed"):
-            call()
-    screener.tell([0], [1.0])
-    with pytest.raises(InputError, match="statuses: 'new' is unknown"):
-        screener.rank(statuses=["new"])
