@@ -58,9 +58,11 @@ SPEED_COLUMNS = [
 ]
 PARQUET_COLUMNS = [
     Column("candidates", "candidates"),
+    Column("observed", "observations"),
     Column("open", "open", "s", ".1f"),
     Column("rank", "rank(100)", "s", ".1f"),
     Column("ask", "ask(8)", "s", ".1f"),
+    Column("cpu", "CPU time in all", "s", ".1f"),
     Column("memory", "peak memory", "GB", ".2f"),
 ]
 Search = Callable[[np.ndarray, np.ndarray, int, int], int]
@@ -258,24 +260,24 @@ def speed(candidates: int) -> list[dict[str, Any]]:
     return rows
 
 
-def parquet_here(candidates: int, path: Path) -> dict[str, Any]:
+def parquet_here(candidates: int, observed: int, path: Path) -> dict[str, Any]:
     """Rank a parquet pool in this process."""
-    _, y = problem(N_OBSERVED)
+    y = problem(N_OBSERVED)[1][:observed]
     start = time.perf_counter()
     one = Screener(path)
     opened = time.perf_counter()
-    one.tell(range(N_OBSERVED), y)
+    one.tell(range(observed), y)
     one.describe()
     fitted = time.perf_counter()
     one.rank(100)
     ranked = time.perf_counter()
     one.ask(8)
     asked = time.perf_counter()
-    times = {"open": opened - start, "rank": ranked - fitted, "ask": asked - ranked}
-    return {"candidates": candidates, **times, "memory": peak_memory()}
+    times = {"open": opened - start, "rank": ranked - fitted, "ask": asked - ranked, "cpu": time.process_time()}
+    return {"candidates": candidates, "observed": observed, **times, "memory": peak_memory()}
 
 
-def parquet(largest: int) -> list[dict[str, Any]]:
+def parquet(largest: int, observed: int) -> list[dict[str, Any]]:
     """Ranking of parquet pools of 1/10 of the largest size, and of that size."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -290,7 +292,7 @@ def parquet(largest: int) -> list[dict[str, Any]]:
                 for _ in range(0, candidates, 100_000):
                     block = generator.normal(size=(100_000, N_DESCRIPTORS))
                     writer.write_table(pa.table(list(block.T), schema=schema))
-            command = [sys.executable, __file__, "--child", "parquet", str(candidates), "0", str(path)]
+            command = [sys.executable, __file__, "--child", "parquet", str(candidates), str(observed), str(path)]
             rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
             stderr.print(str(rows[-1]))
     return rows
@@ -304,13 +306,14 @@ def main() -> None:
     parser.add_argument("--only", choices=["search", "speed", "parquet"])
     parser.add_argument("--candidates", type=int, default=1_000_000, help="size of the pool for speed")
     parser.add_argument("--parquet", type=int, default=10_000_000, help="size of the largest parquet pool")
+    parser.add_argument("--observed", type=int, default=N_OBSERVED, help="observations of the parquet pools")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         peer, candidates, scale, path = options.child
         if peer == "parquet":
-            found = parquet_here(int(candidates), Path(path))
+            found = parquet_here(int(candidates), int(scale), Path(path))
         else:
             found = rank_here(peer, int(candidates), float(scale) or None, Path(path))
         sys.stdout.write(json.dumps(found))
@@ -318,7 +321,7 @@ def main() -> None:
     measured: dict[str, tuple[list[Column], Callable[[], list[dict[str, Any]]]]] = {
         "search": (SEARCH_COLUMNS, lambda: searches(options.data, options.seeds)),
         "speed": (SPEED_COLUMNS, lambda: speed(options.candidates)),
-        "parquet": (PARQUET_COLUMNS, lambda: parquet(options.parquet)),
+        "parquet": (PARQUET_COLUMNS, lambda: parquet(options.parquet, options.observed)),
     }
     results = {name: run() for name, (_, run) in measured.items() if options.only in {None, name}}
     if options.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from hts_flows.cli.data import CampaignName, Format
-from hts_flows.cli.output import console, print_json, print_table, table, without_nan
+from hts_flows.cli.output import cell, console, print_json, print_table, table, without_nan
 from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -245,7 +246,9 @@ def _print_head(chosen: Ranking, rankings: list[Ranking], rows: pd.DataFrame, tr
     line = f"ranking {chosen.number} ({last}) of {chosen.created_at:%Y-%m-%d %H:%M} UTC: {chosen.by}, {wanted} is good"
     console.print(line, style="bold", markup=False)
     best = trials["best"].iloc[-1] if len(trials) else float("nan")
-    found = f"; best so far: {trials['best_label'].iloc[-1]} with {best:.4g} {chosen.unit}" if best == best else ""  # noqa: PLR0124
+    found = ""
+    if math.isfinite(best):
+        found = f"; best so far: {trials['best_label'].iloc[-1]} with {cell(best, '.4g')} {chosen.unit}"
     console.print(f"{known}{found.rstrip()}", markup=False)
     if chosen.left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in chosen.left_out.items())
@@ -325,8 +328,6 @@ def predictions(pairs: Sequence[tuple[float | None, float | None]]) -> list[str 
     pairs
         Mean and standard deviation; None where nothing was predicted.
     """
-    import math
-
     parts: list[tuple[str, str] | None] = []
     for mean, spread in pairs:
         if mean is None or spread is None:

@@ -133,6 +133,7 @@ class Crystal:
             symbols=[site.specie.symbol for site in self.cell],
             cell=self.cell.lattice.matrix,
             scaled_positions=self.cell.frac_coords,
+            masses=[float(site.specie.atomic_mass) for site in self.cell],
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that the primitive cell is found from the symmetry
@@ -189,8 +190,23 @@ class Crystal:
 
     @cached_property
     def basis(self) -> Symfc:
-        """Symmetry-adapted basis of the force constants of second and third order, computed once."""
-        return self._solver(self.resolved_cutoff).compute_basis_set(orders=[2, 3])
+        """Symmetry-adapted basis of the force constants of second and third order, computed once.
+
+        Raises
+        ------
+        CalculationError
+            Symmetry leaves no force constant of third order: the supercell is too small or
+            the cutoff too short.
+        """
+        solver = self._solver(self.resolved_cutoff)
+        try:
+            return solver.compute_basis_set(orders=[2, 3])
+        except AssertionError as error:  # symfc finds no block of the basis
+            raise CalculationError(
+                f"{self.cell.composition.reduced_formula}: no third-order force constant is left by symmetry in a "
+                f"supercell of {self.n_atoms} atoms with cutoff {self.resolved_cutoff} Å",
+                "give a larger 'supercell' or a longer 'cutoff'",
+            ) from error
 
     @property
     def n_parameters(self) -> int:
@@ -226,9 +242,18 @@ class Crystal:
     def _systematic(self) -> np.ndarray:
         self._phonons.generate_displacements(distance=self.distance, cutoff_pair_distance=self.resolved_cutoff)
         dataset: Any = self._phonons.dataset
-        pairs = [pair.get("included", True) for atom in dataset["first_atoms"] for pair in atom["second_atoms"]]
-        kept = np.array([True] * len(dataset["first_atoms"]) + pairs)
-        return np.array(self._phonons.displacements)[kept]
+        moves = [[(first["number"], first["displacement"])] for first in dataset["first_atoms"]]
+        moves += [
+            [(first["number"], first["displacement"]), (second["number"], second["displacement"])]
+            for first in dataset["first_atoms"]
+            for second in first["second_atoms"]
+            if second.get("included", True)
+        ]
+        displacements = np.zeros((len(moves), self.n_atoms, 3))
+        for vectors, moved in zip(displacements, moves, strict=True):
+            for atom, vector in moved:  # the two may be the same atom
+                vectors[atom] += vector
+        return displacements
 
     def structures(self) -> list[Structure]:
         """Give the supercells whose forces are wanted: the undisplaced one, then the displaced ones."""

@@ -162,7 +162,8 @@ def draw_progress(axes: Axes, history: pd.DataFrame, ranking: Ranking) -> None:
     axes.set_xlabel("Trial")
     axes.set_ylabel(value_label(ranking))
     if verified.any():
-        found = f"Best: {_short(str(history['best_label'].iloc[-1]))}, {best[-1]:.3g} {ranking.unit}".rstrip()
+        number = f"{best[-1]:.3g}".replace("-", "−")
+        found = f"Best: {_short(str(history['best_label'].iloc[-1]))}, {number} {ranking.unit}".rstrip()
         axes.set_title(found, loc="left")
 
 

@@ -13,6 +13,7 @@ from hts_flows.errors import StoreUnavailableError
 from hts_flows.settings import Settings, load_settings, mask_password
 from hts_flows.stores.allocations import ALLOCATION_INDEXES
 from hts_flows.stores.campaigns import CAMPAIGN_INDEXES, STEP_INDEXES
+from hts_flows.stores.pools import POOL_INDEXES
 from hts_flows.stores.rankings import RANKING_INDEXES
 from hts_flows.stores.results import RESULT_INDEXES
 
@@ -28,6 +29,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
     "rankings": RANKING_INDEXES,
+    **POOL_INDEXES,
     "allocations": ALLOCATION_INDEXES,
     "audit": [IndexModel([("campaigns", ASCENDING), ("at", ASCENDING)])],
     # jobflow looks outputs up by uuid and takes the highest index.

@@ -1,6 +1,13 @@
 """Crystals of the tests, with lattice parameters from experiment."""
 
+import importlib.util
+
+import pytest
 from pymatgen.core import Lattice, Structure
+
+has_dscribe = pytest.mark.skipif(importlib.util.find_spec("dscribe") is None, reason="dscribe is not installed")
+#: The families that are computed from structures.
+FAMILIES = [pytest.param("soap", marks=has_dscribe), "local_order"]
 
 FCC = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
 

@@ -30,6 +30,11 @@ def rocksalt(cation, anion, a):
     return crystal.get_primitive_structure()
 
 
+def zinc_sulfide(a=5.43):
+    crystal = Structure.from_spacegroup("F-43m", Lattice.cubic(a), ["Zn", "S"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    return crystal.get_primitive_structure()
+
+
 @pytest.fixture
 def needs_sevennet():
     pytest.importorskip("phono3py", reason="phono3py is not installed: pip install phono3py symfc")
@@ -67,18 +72,18 @@ def test_lead_selenide(run_job, needs_sevennet):
 
 
 def test_random_displacements_agree_with_the_systematic_set(compute):
-    crystal = rocksalt("Na", "Cl", 5.64)
+    crystal = zinc_sulfide()
     systematic = compute(crystal, **SMALL, snapshots="systematic")
     random = compute(crystal, **SMALL, snapshots=20)
     assert random.n_displaced == 20
     assert systematic.n_displaced != 20
-    assert random.average[0] == pytest.approx(systematic.average[0], rel=0.05)
+    assert random.average[0] == pytest.approx(systematic.average[0], rel=0.1)
 
 
 def test_both_ways_to_run_it_give_the_same(run_job, needs_sevennet):
     """Many jobs, as for VASP and CP2K, against one job."""
     chosen = engine(**SMALL)
-    crystal = rocksalt("Na", "Cl", 5.64)
+    crystal = zinc_sulfide()
     one = chosen.parse(run_job(chosen.maker().make(crystal)))
     maker = chosen.maker()
     maker.one_job = False
@@ -94,7 +99,7 @@ def test_program_without_a_calculator_gets_a_job_for_each_supercell(forces, task
     from hts_flows.engines._phono3py_maker import displace
 
     chosen = engine(forces=forces, task=task, **SMALL, snapshots=6)
-    crystal = rocksalt("Na", "Cl", 5.64)
+    crystal = zinc_sulfide()
     flow = chosen.maker().make(crystal)
     assert isinstance(flow, Flow)
     assert [job.name for job in flow.jobs][-1] == "displace"
@@ -124,10 +129,18 @@ def test_forces_of_another_structure_are_refused(needs_sevennet):
 
 
 def test_unstable_crystal_is_said_to_be_unstable(compute):
-    stretched = compute(rocksalt("Na", "Cl", 6.9), **SMALL, task="static")
+    stretched = compute(zinc_sulfide(6.9), **SMALL, task="static")
     assert stretched.has_imaginary_modes
     assert stretched.lowest_frequency < -0.1
     assert stretched.volume == pytest.approx(6.9**3 / 4)
+
+
+def test_supercell_without_third_order_force_constants_is_refused(needs_sevennet):
+    """Every pair of atoms of these eight has a centre of inversion between them or in them."""
+    from hts_flows.engines._phonons import Crystal, conventional_cell
+
+    with pytest.raises(CalculationError, match="larger 'supercell'"):
+        _ = Crystal(conventional_cell(rocksalt("Na", "Cl", 5.64)), (1, 1, 1)).displacements
 
 
 def test_too_few_snapshots_are_refused_with_the_number_needed(needs_sevennet):

@@ -11,6 +11,7 @@ import pytest
 from daemons import missing_for
 from local_sshd import PACKAGES as SSH_PACKAGES
 from local_sshd import LocalSshd
+from screening_campaign import history, write_campaign
 from slurm_campaign import hts_json, write_settings
 from slurm_cluster import EXPIRED_ACCOUNT
 from small_campaign import CAMPAIGN, engine_launches, states, wait_for
@@ -63,6 +64,22 @@ def test_a_campaign_completes_through_slurm(hts, database, slurm, tmp_path, monk
     assert sum(item["done"] for item in allocations) == 2 * database.results.count_documents({})
     again = hts_json(hts("launch", "--json"))
     assert (again["finished"], again["submitted"]) == (True, 0)
+
+
+@pytest.mark.timeout(900)
+def test_a_search_asks_and_learns_through_slurm(hts, database, slurm, tmp_path, monkeypatch):
+    write_settings(monkeypatch, tmp_path, slurm, resources={"sevennet": {"tasks": 2, "memory": "2500M"}})
+    write_campaign(tmp_path, more=["n_initial: 3", "batch: 2", "stop: {budget: 5}"])
+    assert hts("submit", "search.yaml").returncode == 0
+    answer = hts("launch", "--watch", "--interval", "1")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert set(states(database)) == {"done"}
+    asked = [one for entry in history(database) for one in entry[1]]
+    assert len(asked) == len(set(asked)) == 5
+    assert history(database)[-1][6] == "budget"
+    assert set(engine_launches(database).values()) == {1}
+    allocations = list(database.allocations.find({}))
+    assert sum(item["done"] for item in allocations) == 2 * 5
 
 
 @pytest.mark.timeout(900)
