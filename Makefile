@@ -19,9 +19,10 @@ demo: $(VENV)/.demo  ## Install what the demo needs, then run it
 test: $(VENV)/.test  ## Install what the tests need, then run them (engines that are missing are skipped, saying so)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-bench: $(VENV)/.test  ## Compare with FireWorks' launchers on a real SLURM (needs root; ten minutes), see benchmarks/
+bench: $(VENV)/.test  ## Compare with FireWorks on a real SLURM (needs root) and with other screening programs, see benchmarks/
 	$(BIN)/python benchmarks/launching.py
 	$(BIN)/python benchmarks/reconciling.py
+	$(BIN)/python benchmarks/screening.py
 
 # GPAW is C++, but is compiled by whatever CC names.
 gpaw: $(VENV)/.torch  ## Build GPAW into .venv; needs Debian's g++ libxc-dev libopenblas-dev or the like
@@ -56,5 +57,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	@echo "installing into $(VENV) (two to three minutes the first time)"
-	$(PIP) --editable '.[local,sevennet,chgnet,dev]'
+	$(PIP) --editable '.[local,sevennet,chgnet,conductivity,descriptors,dev]'
 	@touch $@

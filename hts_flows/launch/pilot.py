@@ -38,6 +38,10 @@ POLL_SECONDS = 0.5
 IDLE_SECONDS = 20.0
 #: Workers that end with errors are replaced, but not after so many in a row that did no job.
 MAX_IN_A_ROW = 3
+#: The first job of a worker also loads its engine, which takes about this long, s.
+LOADING_SECONDS = 30.0
+#: What FireWorks and the database need makes the shortest job take this long, s.
+SHORTEST_SECONDS = 2.0
 _MEGABYTE = 1024**2
 _SETTLED = "hts: allocation {} was settled before it began: nothing is done"
 
@@ -246,10 +250,10 @@ def work(database: Database, allocation: Allocation, restart: int, ends_at: floa
     walltime = float(Resources.model_validate(allocation.resources).walltime or 0)
     if allocation.kind == "single":
         _run_reserved(database, allocation, FWorker(name=name))
-    slower, idle_since = 1.0, time.monotonic()
+    slower, loading, idle_since = 1.0, LOADING_SECONDS, time.monotonic()
     while not _is_over(database, allocation.token):
         left = ends_at - margin(walltime) - time.time()
-        query = _jobs_for(allocation, left / slower)
+        query = _jobs_for(allocation, left, slower)
         job = database.mongo["fireworks"].find_one({"state": "READY", **query}, {"spec.hts": 1})
         if job is None:
             if left <= 0 or not _more_may_come(database, allocation, time.monotonic() - idle_since):
@@ -260,9 +264,10 @@ def work(database: Database, allocation: Allocation, restart: int, ends_at: floa
         launch_in_own_folder(allocation.folder, database, FWorker(name=name, query=query))
         database.allocations.update_one({"_id": allocation.token}, {"$inc": {"done": 1}})
         if job["spec"]["hts"].get("job") == "calculate":
-            # Estimates are for one core of a usual machine: this one may be slower.
-            estimated = float(job["spec"]["hts"].get("seconds") or 1.0)
-            slower = max(1.0, (time.monotonic() - started) / estimated, 0.5 * slower)
+            # Estimates are for one core of a usual machine, with everything loaded: this one may be slower.
+            estimated = max(SHORTEST_SECONDS, float(job["spec"]["hts"].get("seconds") or 0.0))
+            slower = max(1.0, (time.monotonic() - started - loading) / estimated, 0.5 * slower)
+            loading = 0.0
         idle_since = time.monotonic()
 
 
@@ -271,10 +276,15 @@ def _is_over(database: Database, token: str) -> bool:
     return database.allocations.find_one({"_id": token, "state": "ended"}, {"_id": 1}) is not None
 
 
-def _jobs_for(allocation: Allocation, seconds: float) -> dict[str, Any]:
+def _jobs_for(allocation: Allocation, left: float, slower: float) -> dict[str, Any]:
+    """Filter of the jobs that it may take: of a pilot, those that end within the time left, s, on a slower machine."""
     if allocation.kind == "single":
         return {"spec.hts.result": allocation.result}
-    return {"spec.hts.pool": allocation.pool, "spec.hts.seconds": {"$lte": seconds}}
+    fitting = [
+        {"spec.hts.job": "record", "spec.hts.seconds": {"$lte": left}},
+        {"spec.hts.seconds": {"$lte": left / slower}},
+    ]
+    return {"spec.hts.pool": allocation.pool, "$or": fitting}
 
 
 def _run_reserved(database: Database, allocation: Allocation, fworker: Any) -> None:
