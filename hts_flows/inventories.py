@@ -240,7 +240,7 @@ class Compound(Phase):
     )
     band_gap: float | None = Field(default=None, ge=0, description="eV, where it is well known; source names its work")
     band_gap_kind: Literal["experimental", "computed"] | None = Field(
-        default=None, validate_default=True, description="Where the gap is from; required with band_gap"
+        default=None, validate_default=True, description="Where the gap is from; not to be left out with band_gap"
     )
 
     @field_validator("prototype")

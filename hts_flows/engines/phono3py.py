@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -45,13 +45,6 @@ Repetition = Annotated[int, Field(ge=1, le=20)]
 Points = Annotated[int, Field(ge=1, le=100)]
 
 
-class _Packed:
-    """Whether calculations share allocations: those whose forces do; of the class itself, no."""
-
-    def __get__(self, instance: Phono3py | None, owner: type[Phono3py]) -> bool:
-        return instance is not None and instance.forces.packed
-
-
 class Phono3py(Engine):
     """Lattice thermal conductivity by phono3py (A. Togo, L. Chaput, T. Tadano, J. Phys.: Condens. Matter 35, 353001).
 
@@ -62,7 +55,6 @@ class Phono3py(Engine):
     """
 
     install_hint: ClassVar[str] = "in a clone of hts_flows: pip install phono3py symfc"
-    packed: ClassVar[bool] = cast("bool", _Packed())
 
     engine: Literal["phono3py"] = Field(default="phono3py", description="Name of the engine")
     forces: SerializeAsAny[Engine] = Field(
@@ -139,6 +131,11 @@ class Phono3py(Engine):
         """Give the engine that computes the forces of a structure as it is, without bands."""
         bands = {"bands": False} if self.forces.wants_bands else {}
         return self.forces.model_copy(update={"task": "static", **bands})
+
+    @property
+    def runs_as(self) -> str:
+        """Name of the engine of the forces: its jobs ask a cluster for the same."""
+        return self.forces.runs_as
 
     @property
     def wants_bands(self) -> bool:

@@ -14,13 +14,14 @@ from hts_flows.engines import Engine, engine_class, engine_from_dict, engine_nam
 from hts_flows.engines.base import Calculation
 from hts_flows.errors import InputError
 
-ENGINES = ["chgnet", "cp2k", "gpaw", "sevennet", "vasp"]
+ENGINES = ["chgnet", "cp2k", "gpaw", "phono3py", "sevennet", "vasp"]
 
 #: Hashes of the default settings for layered systems: results in databases are stored under them.
 HASHES = {
     "chgnet": "fd09b967d36c",
     "cp2k": "5cbd2439ccab",
     "gpaw": "19b79a593658",
+    "phono3py": "2942bf5fc702",
     "sevennet": "299a0d699980",
     "vasp": "1ddb30a492f8",
 }

@@ -220,8 +220,8 @@ def test_what_stands_beside_forces_reaches_their_engine():
 
 
 def test_shares_allocations_where_its_forces_do():
-    assert engine().packed
-    assert not engine(forces={"engine": "vasp"}).packed
+    assert engine().runs_as == "sevennet"
+    assert engine(forces={"engine": "vasp"}).runs_as == "vasp"
 
 
 @pytest.mark.parametrize(

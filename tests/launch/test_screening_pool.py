@@ -54,12 +54,9 @@ def test_conditions_on_what_is_known(members):
 
 
 def test_band_gap_window(members):
-    gapped = [
-        Member(member.candidate, {**member.data, "band_gap": round(0.1 * number, 1)}) for number, member in enumerate(members)
-    ]
-    gapped[-1] = Member(
-        members[-1].candidate, {name: one for name, one in members[-1].data.items() if name != "band_gap"}
-    )
+    bare = [{name: one for name, one in member.data.items() if name != "band_gap"} for member in members]
+    gaps = [{"band_gap": 0.0}, {"band_gap": 0.1}, {"band_gap": 0.2}, {"band_gap": 0.3}, {"band_gap": 0.4}, {}]
+    gapped = [Member(one.candidate, data | gap) for one, data, gap in zip(members, bare, gaps, strict=True)]
     found = left(gapped, band_gap=[0.1, 0.3])
     assert set(found) == {"PbSe", "CsCl", "CaF2"}
     assert found["CaF2"] == "band gap not known"
@@ -150,7 +147,7 @@ def test_what_is_known_stays_and_what_has_no_structure_is_never_asked_for(member
     assert formulas(pool.members) == ["PbSe", "PbTe", "NaCl", "HgTe", "CsCl", "PbBrI"]
     assert formulas(pool.members[number] for number in pool.closed) == ["HgTe", "PbBrI"]
     assert pool.left_out == {"has Hg": 1, "has Ca": 1, NO_STRUCTURE: 1}
-    assert len(pool.table.values) == 6  # noqa: PD011
+    assert len(pool.table.values) == 6
     assert set(pool.plain_descriptors()) == {"volume_per_atom", "density"}
     assert pool.plain_descriptors()["density"][-1] == 6.0
 
