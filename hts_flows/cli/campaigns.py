@@ -143,7 +143,7 @@ def _prepare(file: Path, *, update: bool, check_engines: bool) -> tuple[Campaign
     from hts_flows.launch.screening_check import check_screens
     from hts_flows.settings import load_settings
     from hts_flows.stores import connect
-    from hts_flows.stores.campaigns import freeze, save_campaign
+    from hts_flows.stores.campaigns import save_campaign
 
     campaign = load_campaign_file(file)
     settings = load_settings()
@@ -154,7 +154,6 @@ def _prepare(file: Path, *, update: bool, check_engines: bool) -> tuple[Campaign
     check_screens(campaign)
     check_writable(settings)
     database = connect(settings)
-    campaign = freeze(database, campaign, update=update)
     save_campaign(database, campaign, update=update)
     return campaign, settings, database
 

@@ -50,7 +50,7 @@ def freeze(database: Database, campaign: Campaign, *, update: bool = False) -> C
 
 
 def save_campaign(database: Database, campaign: Campaign, *, update: bool = False) -> bool:
-    """Store a campaign, once.
+    """Store a campaign, once, with the pools that its candidates are read from.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def save_campaign(database: Database, campaign: Campaign, *, update: bool = Fals
     InputError
         The name is taken by other content, and ``update`` is not set.
     """
-    content = campaign.content()
+    content = freeze(database, campaign, update=update).content()
     document = {
         "_id": campaign.name,
         "content": content,
