@@ -260,7 +260,7 @@ def _print_search(database: Database, campaign: Campaign, level: Level) -> None:
     last = rankings[-1] if rankings else None
     if last is None or last.best_value is None:
         return
-    asked = sum(len(ranking.asked) for ranking in rankings if ranking.number)
+    asked = sum(len(ranking.asked) for ranking in rankings if not ranking.trains)
     label = next(
         (
             choice.label

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CONDUCTIVITY = "thermal_conductivity"
+TEMPERATURE = "conductivity_temperature"
 VOLUME, DENSITY = "volume_per_atom", "density"
 #: How axes are named; the units are those of results.
 LABELS = {
@@ -68,7 +69,8 @@ def campaign_figure(frame: pd.DataFrame, *, engine: str | None = None) -> Figure
     ----------
     frame
         Table of results, one row a candidate. Columns that are used, where they are there: label, formula, prototype,
-        engine, state, dynamically_stable, volume_per_atom (Å³), density (g/cm³), thermal_conductivity (W/(m·K)).
+        engine, state, dynamically_stable, volume_per_atom (Å³), density (g/cm³), thermal_conductivity (W/(m·K)),
+        conductivity_temperature (K).
     engine
         Which engine's results; the one with the most finished ones when left out.
 
@@ -291,11 +293,16 @@ def _columns(handles: list[Line2D]) -> int:
 
 
 def _note(figure: Figure, rows: pd.DataFrame, more: str = "") -> None:
-    """Say which engine, and how many candidates."""
+    """Say which engine, the temperature of conductivities, and how many candidates."""
     counts = rows["state"].value_counts()
     states = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "queued") if counts.get(state, 0))
     engine = f"Engine: {rows['engine'].iloc[0]}" if "engine" in rows else ""
-    figure.suptitle("; ".join(filter(None, (engine, states, more))), fontsize=7, x=0.99, ha="right")
+    temperature = ""
+    if TEMPERATURE in rows:
+        values = pd.to_numeric(rows[TEMPERATURE], errors="coerce")[rows[CONDUCTIVITY].notna()].dropna()
+        temperature = "–".join(f"{value:g}" for value in sorted({*values.agg(["min", "max"])})) if len(values) else ""
+    at = temperature and f"{temperature} K"
+    figure.suptitle("; ".join(filter(None, (engine, at, states, more))), fontsize=7, x=0.99, ha="right")
 
 
 def _size(number: int) -> float:

@@ -74,9 +74,9 @@ class OutcomeReader:
         return Outcome("verified", float(value))
 
     def of(self, database: Database, candidate_ids: Iterable[str]) -> dict[str, Outcome]:
-        """Read the outcomes of some candidates; those without a result are queued: they are about to be."""
+        """Read the outcomes of some candidates; those without a result are left out."""
         ids = list(candidate_ids)
-        found: dict[str, Outcome] = dict.fromkeys(ids, Outcome("queued"))
+        found: dict[str, Outcome] = {}
         for start in range(0, len(ids), _CHUNK):
             keys = [result_key(one, self.level.settings_hash) for one in ids[start : start + _CHUNK]]
             for document in database.results.find({"_id": {"$in": keys}}, dict(self.FIELDS)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hts_flows.candidates import stable_hash
 from hts_flows.launch.outcomes import Outcome, OutcomeReader, outcomes_digest
 from hts_flows.launch.proposing import Proposal, propose
 from hts_flows.launch.screening_pool import (
@@ -23,7 +24,7 @@ from hts_flows.launch.screening_pool import (
 from hts_flows.launch.submission import Wanted, submit_level
 from hts_flows.screening.stopping import RULES, evaluations_without_gain
 from hts_flows.stores.campaigns import claim_step, now, step_submitted, steps_of
-from hts_flows.stores.rankings import Choice, Ranking, add_ranking, rankings_of
+from hts_flows.stores.rankings import Choice, Ranking, add_ranking, keep_training, rankings_of
 from hts_flows.stores.results import Result, result_key
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 TRAINING = "training set"
 IN_STORE = "its result was in the store already"
+#: Of a candidate that was asked for and has no result: the campaign was changed before it could be submitted.
+GONE = Outcome("failed", cause="no longer asked for")
 
 
 @dataclass(frozen=True)
@@ -179,8 +182,8 @@ class Search:
             rankings = rankings_of(self.database, self.campaign.name, self.level.settings_hash, provenance=False)
             if not self._all_submitted(rankings):
                 return False
-            if not rankings and self.screen.train_on:
-                if not self._start_training():
+            if self._untrained(rankings):
+                if not self._start_training(rankings):
                     return False
                 continue
             standing = self._standing(rankings)
@@ -191,10 +194,11 @@ class Search:
                 return ended
 
     def _standing(self, rankings: list[Ranking]) -> Standing:
-        training = [choice.candidate_id for ranking in rankings if ranking.number == 0 for choice in ranking.asked]
+        training = [choice.candidate_id for ranking in rankings if ranking.trains for choice in ranking.asked]
         training += [choice.candidate_id for ranking in rankings for choice in ranking.shared]
-        sequence = [choice.candidate_id for ranking in rankings if ranking.number for choice in ranking.asked]
-        return Standing(rankings, training, sequence, self.reader.of(self.database, [*training, *sequence]))
+        sequence = [choice.candidate_id for ranking in rankings if not ranking.trains for choice in ranking.asked]
+        outcomes = dict.fromkeys([*training, *sequence], GONE) | self.reader.of(self.database, [*training, *sequence])
+        return Standing(rankings, training, sequence, outcomes)
 
     def _next(self, standing: Standing) -> bool | None:
         """Take the next step; None where another may follow at once."""
@@ -208,7 +212,7 @@ class Search:
             return True
         if step.waits or nothing_new:
             return False
-        return None if self._propose(standing, step, learnt, digest) else False
+        return None if self._propose(standing, step, learnt) else False
 
     def _all_submitted(self, rankings: list[Ranking]) -> bool:
         """Submit what rankings asked for and nobody submitted; False while another caller is at it."""
@@ -250,17 +254,36 @@ class Search:
         document = self.database.results.find_one({"_id": key}, {"calculation.structure": 1}) or {}
         return (document.get("calculation") or {}).get("structure")
 
-    def _start_training(self) -> bool:
-        """Ask for the training set; False while another caller is at it."""
-        if not claim_step(self.database, self.campaign.name, self._step(0)):
+    @property
+    def _training_rule(self) -> str:
+        """What says which candidates are computed first."""
+        return stable_hash(self.screen.train_on)
+
+    def _untrained(self, rankings: list[Ranking]) -> bool:
+        """Tell whether the training set was not asked for as the campaign chooses it now."""
+        rules = [ranking.outcomes for ranking in rankings if ranking.trains]
+        return bool(self.screen.train_on) and (not rules or rules[-1] != self._training_rule)
+
+    def _start_training(self, rankings: list[Ranking]) -> bool:
+        """Ask for the training set, or newcomers to it; False while another caller is at it."""
+        number = rankings[-1].number + 1 if rankings else 0
+        if not claim_step(self.database, self.campaign.name, self._step(number)):
             return False
-        chosen = training_set(self.members, self.screen.train_on)
+        known = {choice.candidate_id for ranking in rankings for choice in (*ranking.asked, *ranking.shared)}
+        chosen = [
+            member
+            for member in training_set(self.members, self.screen.train_on)
+            if member.candidate.candidate_id not in known
+        ]
+        if not chosen:
+            keep_training(self.database, [one for one in rankings if one.trains][-1], self._training_rule)
+            return True
         asked = [
             Choice(candidate_id=member.candidate.candidate_id, label=member.candidate.label, why=TRAINING)
             for member in chosen
         ]
-        ranking = self._document(0, "").model_copy(update={"asked": asked, "n_pending": len(asked)})
-        self._add(ranking, None)
+        ranking = self._document(number, self._training_rule)
+        self._add(ranking.model_copy(update={"trains": True, "asked": asked, "n_pending": len(asked)}), None)
         return True
 
     def _add(self, ranking: Ranking, proposal: Proposal | None) -> None:
@@ -289,7 +312,7 @@ class Search:
             outcomes=digest,
         )
 
-    def _propose(self, standing: Standing, step: Plan, learnt: dict[str, Outcome], digest: str) -> bool:
+    def _propose(self, standing: Standing, step: Plan, learnt: dict[str, Outcome]) -> bool:
         """Rank, ask for more or say why not, and store that; False while another caller is at it."""
         number = standing.rankings[-1].number + 1 if standing.rankings else 1
         if not claim_step(self.database, self.campaign.name, self._step(number)):
@@ -311,6 +334,8 @@ class Search:
             note, asked = RULES[rule], []
         if rule and pending:
             note += f"; {len(pending)} evaluations are still to come"
+        # What was in the store is known from now on.
+        digest = outcomes_digest(self.screen, learnt | stored)
         ranking = self._document(number, digest).model_copy(
             update={
                 "n_candidates": len(pool.members),

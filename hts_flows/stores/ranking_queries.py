@@ -50,7 +50,8 @@ def read_outcomes(database: Database, level: Level, rankings: Sequence[Ranking])
         Those of the row, as :func:`hts_flows.stores.rankings.rankings_of` gives them.
     """
     ids = [choice.candidate_id for ranking in rankings for choice in (*ranking.asked, *ranking.shared)]
-    return OutcomeReader(level).of(database, dict.fromkeys(ids))
+    # What has no result yet is about to be submitted.
+    return dict.fromkeys(ids, Outcome("queued")) | OutcomeReader(level).of(database, dict.fromkeys(ids))
 
 
 def current_table(

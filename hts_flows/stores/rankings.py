@@ -49,7 +49,10 @@ class Ranking(BaseModel):
     schema_version: int = Field(default=1, description="Version of this document's layout")
     campaign: str = Field(description="Name of the campaign")
     settings_hash: str = Field(description="The row of the ladder whose values are predicted")
-    number: int = Field(ge=0, description="Counts up; 0 is the training set, which nothing was predicted for")
+    number: int = Field(ge=0, description="Counts up from 0, the training set, or 1 where there is none")
+    trains: bool = Field(
+        default=False, description="Whether it asked for the training set, or newcomers to it; nothing was predicted"
+    )
     created_at: datetime = Field(description="When it was made (UTC)")
     by: str = Field(description="Property that is predicted, e.g. thermal_conductivity")
     unit: str = Field(default="", description="Its unit")
@@ -169,6 +172,11 @@ def ranking_tables(database: Database, ranking: Ranking) -> tuple[pd.DataFrame, 
     """
     document = database.rankings.find_one({"_id": ranking.key}, {"table": 1, "leave_one_out": 1}) or {}
     return _unpacked(document["table"]), _unpacked(document["leave_one_out"])
+
+
+def keep_training(database: Database, ranking: Ranking, rule: str) -> None:
+    """Store that a changed choice of the training set, by its hash, asks for nobody new."""
+    database.rankings.update_one({"_id": ranking.key, "trains": True}, {"$set": {"outcomes": rule}})
 
 
 def _packed(frame: pd.DataFrame) -> Binary:

@@ -208,6 +208,15 @@ def test_what_is_queued_is_counted_and_has_no_conductivity(compounds):
     assert f"{n_done} done, 8 failed, 10 queued" in figure._suptitle.get_text()
 
 
+def test_the_temperature_of_the_conductivities_is_given(compounds):
+    compounds["conductivity_temperature"] = np.where(compounds["state"] == "done", 300.0, np.nan)
+    assert "; 300 K; " in campaign_figure(compounds)._suptitle.get_text()
+    compounds.loc[1, "conductivity_temperature"] = 200.0
+    assert "; 200–300 K; " in campaign_figure(compounds)._suptitle.get_text()
+    nothing = compounds.assign(thermal_conductivity=None)
+    assert " K" not in campaign_figure(nothing)._suptitle.get_text()
+
+
 def test_one_compound_is_enough(compounds):
     left, right = campaign_figure(compounds[compounds["label"] == "PbSe rocksalt"]).axes
     assert len(points(left)) == len(right.patches) == 1

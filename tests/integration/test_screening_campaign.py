@@ -60,6 +60,26 @@ def test_a_larger_budget_goes_on_where_the_search_ended(tmp_path, hts, database)
     assert set(engine_launches(database).values()) == {1}
 
 
+def test_a_larger_training_set_is_computed_and_learnt_from(tmp_path, hts, database):
+    first = ["train_on: {name: [LiF-rocksalt, NaCl-rocksalt]}", "stop: {budget: 1}"]
+    write_campaign(tmp_path, more=first)
+    assert hts("run", "search.yaml").returncode == 0
+    more = ["train_on: {name: [LiF-rocksalt, NaCl-rocksalt, MgO-rocksalt]}", "stop: {budget: 2}"]
+    write_campaign(tmp_path, more=more)
+    assert hts("run", "search.yaml", "--update").returncode == 0
+    rankings = list(database.rankings.find({}).sort("number", 1))
+    assert [len(one["asked"]) for one in rankings if one["trains"]] == [2, 1]
+    assert sum(len(one["asked"]) for one in rankings if not one["trains"]) == 2
+    assert rankings[-1]["n_observed"] == 5
+    assert rankings[-1]["stopped"] == "budget"
+    assert set(engine_launches(database).values()) == {1}
+    # Fewer are nothing new: what is computed stays known.
+    write_campaign(tmp_path, more=[first[0], "stop: {budget: 2}"])
+    assert hts("run", "search.yaml", "--update").returncode == 0
+    assert set(engine_launches(database).values()) == {1}
+    assert database.results.count_documents({}) == 5
+
+
 def test_killed_again_and_again_it_ends_as_an_unbroken_search(tmp_path, hts, database, monkeypatch):
     options = ["n_initial: 4", "batch: 2", "order: as_asked", "stop: {budget: 10}"]
     failing = ("NaCl-rocksalt", "KF-rocksalt", "CaO-rocksalt", "RbI-rocksalt")
@@ -76,7 +96,7 @@ def test_killed_again_and_again_it_ends_as_an_unbroken_search(tmp_path, hts, dat
     monkeypatch.setenv("HTS_DATABASE", name)
 
     killed = {"proposing": 0, "computing": 0}
-    kinds = ["proposing", "computing"] * 3
+    kinds = ["proposing", "computing"] * 2
 
     def reached(kind):
         if kind == "proposing":

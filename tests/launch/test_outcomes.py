@@ -59,7 +59,7 @@ def test_what_a_result_means_for_the_search(level, fields, expected):
     assert OutcomeReader(level).outcome(document(level, "a", **fields)) == expected
 
 
-def test_outcomes_are_read_at_once_and_missing_ones_are_about_to_be_queued(level, database):
+def test_outcomes_are_read_at_once_and_missing_ones_left_out(level, database):
     database.results.insert_many(
         [document(level, "a"), document(level, "b", state="failed", failure={"cause": "lost"})]
     )
@@ -67,7 +67,6 @@ def test_outcomes_are_read_at_once_and_missing_ones_are_about_to_be_queued(level
     assert {name: outcome.state for name, outcome in found.items()} == {
         "a": "verified",
         "b": "failed",
-        "c": "queued",
     }
 
 
