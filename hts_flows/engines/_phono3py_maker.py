@@ -142,7 +142,7 @@ def with_conductivity(calculation: Calculation, crystal: Crystal, forces: Any, e
     engine
         Gives mesh and temperatures.
     """
-    result = crystal.conductivity(crystal.fit(forces), engine.mesh, engine.temperatures)
+    result = crystal.conductivity(crystal.fit(forces), engine.mesh, engine.temperatures, isotopes=engine.isotopes)
     return calculation.model_copy(update={"thermal_conductivity": result})
 
 

@@ -316,7 +316,12 @@ class Crystal:
         return float(np.linalg.norm(left)) / max(float(np.linalg.norm(forces[:, atoms])), 1e-12)
 
     def conductivity(
-        self, fit: ForceFit, mesh: tuple[int, int, int] | float, temperatures: Sequence[float]
+        self,
+        fit: ForceFit,
+        mesh: tuple[int, int, int] | float,
+        temperatures: Sequence[float],
+        *,
+        isotopes: bool = True,
     ) -> Conductivity:
         """Compute the conductivity in the relaxation-time approximation, with the fitted force constants.
 
@@ -329,6 +334,8 @@ class Crystal:
             (without 2π) of a reciprocal vector.
         temperatures
             K.
+        isotopes
+            Add the scattering by the natural isotopes.
 
         Raises
         ------
@@ -338,7 +345,7 @@ class Crystal:
         phonons = self._phonons
         phonons.mesh_numbers = mesh if isinstance(mesh, float) else list(mesh)
         phonons.init_phph_interaction()
-        phonons.run_thermal_conductivity(temperatures=list(temperatures))
+        phonons.run_thermal_conductivity(temperatures=list(temperatures), is_isotope=isotopes)
         kappa = np.array(phonons.thermal_conductivity.kappa).reshape(-1, len(temperatures), 6)[0]
         if not np.isfinite(kappa).all():
             raise UnphysicalResultError(
@@ -350,6 +357,7 @@ class Crystal:
             temperatures=[float(value) for value in temperatures],
             kappa=np.round(kappa, 6).tolist(),
             average=np.round(kappa[:, :3].mean(axis=1), 6).tolist(),
+            isotopes=isotopes,
             mesh=[int(value) for value in phonons.mesh_numbers],
             supercell=list(self.supercell),
             n_atoms=self.n_atoms,

@@ -56,6 +56,7 @@ class Conductivity(BaseModel):
         "conventional cell, W/(m·K)"
     )
     average: list[float] = Field(description="Mean of xx, yy, zz at each temperature, W/(m·K)")
+    isotopes: bool = Field(default=False, description="Whether the natural isotopes scatter")
     mesh: list[int] = Field(description="q-points along the reciprocal vectors of the primitive cell")
     supercell: list[int] = Field(description="Repetitions of the conventional cell")
     n_atoms: int = Field(description="Number of atoms in the supercell")

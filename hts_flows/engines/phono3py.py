@@ -50,8 +50,8 @@ class Phono3py(Engine):
 
     The structure is relaxed (``task: static``: taken as it is); random displacements in a supercell and the engine
     under ``forces`` give force constants of second and third order, fitted with symfc (A. Seko, A. Togo, Phys. Rev. B
-    110, 214302 (2024)); the Boltzmann equation is solved in the relaxation-time approximation. Isotopes, boundaries,
-    four-phonon scattering and the splitting of optical modes by charges are left out.
+    110, 214302 (2024)); the Boltzmann equation is solved in the relaxation-time approximation. Boundaries, four-phonon
+    scattering and the splitting of optical modes by charges are left out.
     """
 
     install_hint: ClassVar[str] = "in a clone of hts_flows: pip install phono3py symfc"
@@ -91,6 +91,11 @@ class Phono3py(Engine):
     )
     temperatures: tuple[Annotated[float, Field(gt=0, le=5000)], ...] = Field(
         default=(200.0, 300.0, 500.0), min_length=1, max_length=100, description="Temperatures of the conductivity, K"
+    )
+    isotopes: bool = Field(
+        default=True,
+        description="Scattering by the natural isotopes; without it, some crystals with a wide gap between acoustic "
+        "and optical modes have modes on the mesh that nothing scatters",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random displacements")
 

@@ -21,7 +21,7 @@ HASHES = {
     "chgnet": "fd09b967d36c",
     "cp2k": "5cbd2439ccab",
     "gpaw": "19b79a593658",
-    "phono3py": "2942bf5fc702",
+    "phono3py": "8ad0c082b64d",
     "sevennet": "299a0d699980",
     "vasp": "1ddb30a492f8",
 }
