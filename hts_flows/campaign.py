@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationErr
 
 from hts_flows.candidates import Candidate, CandidateSpace
 from hts_flows.conditions import read_condition
-from hts_flows.engines import engine_class
+from hts_flows.engines import Engine, engine_class, engine_names
 from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
 from hts_flows.inventories import Inventories
@@ -135,36 +135,47 @@ class Campaign(BaseModel):
                 message = "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}, or screen: …"
                 problems.append(Problem((*place, "promote"), message))
             if row.promote:
-                problems += self._check_number((*place, "promote", "by"), row.promote.by)
+                below = self.calculate[max(0, number - 1)].engine
+                problems += self._check_number((*place, "promote", "by"), row.promote.by, below)
             if row.screen:
-                problems += self._check_screen((*place, "screen"), row.screen, first=number == 0)
+                problems += self._check_screen(number, row.screen)
         return problems
 
-    def _check_number(self, place: tuple[str | int, ...], name: str) -> list[Problem]:
-        """Check that a property is one of the domain's, and a number."""
+    def _check_number(self, place: tuple[str | int, ...], name: str, engine: Engine) -> list[Problem]:
+        """Check that a property is one of the domain's, a number, and given by an engine."""
         document = self.domain.properties
         names = _numbers_of(document) if document else set()
         if name in names:
-            return []
+            return self._check_given(place, name, engine)
         if document and name in document.model_fields:
             allowed = ", ".join(sorted(names))
             return [Problem(place, f"{name!r} is not a number, so no candidate is the lowest; allowed: {allowed}")]
         return [Problem(place, f"{name!r} is no property of {self.domain.name}; {nearest(name, names)}")]
 
-    def _check_screen(self, place: tuple[str | int, ...], screen: Screen, *, first: bool) -> list[Problem]:
-        problems = self._check_number((*place, "by"), screen.by)
-        if screen.prior and first:
+    def _check_given(self, place: tuple[str | int, ...], name: str, engine: Engine) -> list[Problem]:
+        """Check that an engine gives a property of the domain."""
+        document = self.domain.properties
+        if document is None or document.needs.get(name) not in engine.never_gives:
+            return []
+        able = [one for one in engine_names() if document.needs[name] not in engine_class(one).never_gives]
+        return [Problem(place, f"{engine.engine} does not compute {name!r}; engines that may: {', '.join(able)}")]
+
+    def _check_screen(self, number: int, screen: Screen) -> list[Problem]:
+        place, engine = ("calculate", number, "screen"), self.calculate[number].engine
+        problems = self._check_number((*place, "by"), screen.by, engine)
+        if screen.prior and not number:
             problems.append(Problem((*place, "prior"), "there is no row below whose property it could be"))
         elif screen.prior:
-            problems += self._check_number((*place, "prior"), screen.prior)
+            problems += self._check_number((*place, "prior"), screen.prior, self.calculate[number - 1].engine)
         document = self.domain.properties
         names = set(document.model_fields) - {"schema_version"} if document else set()
-        for number, text in enumerate(screen.require):
+        for position, text in enumerate(screen.require):
+            there = (*place, "require", position)
             try:
-                read_condition(text, names)
+                problems += self._check_given(there, read_condition(text, names).name, engine)
             except InputError as error:
                 message = f"{error.message}; {error.hint}" if error.hint else error.message
-                problems.append(Problem((*place, "require", number), message, text))
+                problems.append(Problem(there, message, text))
         return problems
 
     def unknown_names(self) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -21,6 +22,9 @@ OPERATORS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "<": ("$lt", operator.lt),
     ">": ("$gt", operator.gt),
 }
+
+
+_ORDERING = frozenset({"<", "<=", ">", ">="})
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,15 @@ def read_condition(text: str, names: Collection[str]) -> Condition:
     name, sign, raw = match.groups()
     if name not in names:
         raise InputError(f"{text!r}: unknown field {name!r}; {nearest(name, names)}")
-    return Condition(name, sign, _value(raw))
+    value = _value(raw)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not math.isfinite(value):
+        raise InputError(f"{text!r}: {raw} is not a finite number", "compare with a number")
+    if sign in _ORDERING and not number:
+        raise InputError(
+            f"{text!r}: {raw!r} is not a number", f"{sign} compares numbers; for others there are == and !="
+        )
+    return Condition(name, sign, value)
 
 
 def _value(raw: str) -> Any:

@@ -29,7 +29,14 @@ _CHECK_ENTRY = (
 )
 
 
-def _check_symbol(value: object) -> object:
+def check_symbol(value: object) -> object:
+    """Give a value back that is the symbol of an element.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
     from pymatgen.core import Element
 
     if isinstance(value, bool):
@@ -40,7 +47,7 @@ def _check_symbol(value: object) -> object:
 
 
 #: Symbol of an element, checked.
-Symbol = Annotated[str, BeforeValidator(_check_symbol)]
+Symbol = Annotated[str, BeforeValidator(check_symbol)]
 
 
 class Site(BaseModel):

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from hts_flows.inventories import Symbol
+from hts_flows.inventories import Symbol, check_symbol
+
+#: More candidates than any pool has.
+MOST = 10**9
 
 
 def _two_numbers(value: Any) -> Any:
-    if isinstance(value, list) and len(value) == 2 and not any(isinstance(one, bool) for one in value):  # noqa: PLR2004
+    numbers = isinstance(value, list | tuple) and all(
+        isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in value
+    )
+    if numbers and len(value) == 2:  # noqa: PLR2004
         return tuple(value)
     raise ValueError("give two numbers, e.g. [0.1, 1.0]")
+
+
+def _elements(value: Any) -> Any:
+    if value is None or value == "trained":
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError("write trained, or a list of elements, e.g. [Pb, Se]")
+    for one in value:
+        try:
+            check_symbol(one)
+        except ValueError as error:
+            raise ValueError(f"{one!r}: {error}") from None
+    return value
 
 
 Window = Annotated[tuple[float, float], BeforeValidator(_two_numbers)]
@@ -26,7 +46,7 @@ class Filters(BaseModel):
     charge_balanced: bool = Field(
         default=False, strict=True, description="Only compositions for which common oxidation states add up to zero"
     )
-    only_elements: list[Symbol] | Literal["trained"] | None = Field(
+    only_elements: Annotated[list[Symbol] | Literal["trained"] | None, BeforeValidator(_elements)] = Field(
         default=None, description="Only compounds of these elements; trained: of those that train_on's compounds have"
     )
     exclude_elements: list[Symbol] = Field(default=[], description="No compounds with any of these elements")
@@ -52,10 +72,18 @@ class Stop(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     budget: int | None = Field(
-        default=None, ge=1, strict=True, description="So many candidates were asked for, beside those of train_on"
+        default=None,
+        ge=1,
+        le=MOST,
+        strict=True,
+        description="So many candidates were asked for, beside those of train_on",
     )
     patience: int | None = Field(
-        default=None, ge=1, strict=True, description="So many evaluations in a row brought no gain above minimal_gain"
+        default=None,
+        ge=1,
+        le=MOST,
+        strict=True,
+        description="So many evaluations in a row brought no gain above minimal_gain",
     )
     minimal_gain: float = Field(
         default=0.0, ge=0, allow_inf_nan=False, description="Smaller gains do not count, in the property's unit"
@@ -92,7 +120,11 @@ class Screen(BaseModel):
         "e.g. {prototype: [rocksalt]}; random ones when left out",
     )
     n_initial: int = Field(
-        default=5, ge=1, strict=True, description="Random candidates are computed until so many values are known"
+        default=5,
+        ge=1,
+        le=MOST,
+        strict=True,
+        description="Random candidates are computed until so many values are known",
     )
     batch: int = Field(default=1, ge=1, le=10_000, strict=True, description="Candidates in the queue at the same time")
     order: Literal["as_they_come", "as_asked"] = Field(
@@ -106,7 +138,7 @@ class Screen(BaseModel):
     kappa: float = Field(
         default=2.0, gt=0, allow_inf_nan=False, description="Standard deviations in the confidence bound (ucb)"
     )
-    seed: int = Field(default=0, ge=0, strict=True, description="Decides the random candidates")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, strict=True, description="Decides the random candidates")
     transform: Literal["auto", "log", "none"] = Field(
         default="auto", description="Model the logarithm of the property; auto: where that fits the values better"
     )
@@ -120,7 +152,9 @@ class Screen(BaseModel):
         description="Variance of noise over that of the signal; fitted",
     )
     prior: str | None = Field(
-        default=None, description="Property of the row below that the prediction starts from, e.g. a potential's value"
+        default=None,
+        min_length=1,
+        description="Property of the row below that predictions start from",
     )
     require: list[str] = Field(
         default=[],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 from rich.markup import escape
 
-from hts_flows.cli.output import console, duration, print_json
+from hts_flows.cli.output import cell, console, duration, print_json
 from hts_flows.errors import EngineNotAvailableError
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def check(file: CampaignFile, as_json: AsJson = False) -> None:
         jobs = f"{level['jobs']} calculations" if level["jobs"] is not None else unknown
         if level["available"]:
             work = duration(level["seconds"])
-            note = f"about {work} of one core" if level["seconds"] is not None else ""
+            note = f"; about {work} of one core" if level["seconds"] is not None else ""
         else:
-            note = "[yellow]not installed: will be skipped[/]" if level["optional"] else "[red]not installed[/]"
-        console.print(f"  {level['engine']:<11}  {jobs}; {note}")
+            note = "; [yellow]not installed: will be skipped[/]" if level["optional"] else "; [red]not installed[/]"
+        console.print(f"  {level['engine']:<11}  {jobs}{note}")
         if "screen" in level:
             _print_screen(level["screen"])
     for label, reason in summary["skipped"][:5]:
@@ -245,7 +245,8 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
         if level.screen:
             _print_search(database, campaign, level)
     name = campaign.name
-    numbers = [column.name for column in campaign.domain.columns if column.format]
+    given = {key for result in found for key, value in (result.properties or {}).items() if value is not None}
+    numbers = [column.name for column in campaign.domain.columns if column.format and column.name in given]
     where = f", or --where '{numbers[0]} < 0'" if numbers else ""
     console.print(f"next: hts results {name} --plot {name}.png, or --format csv{where}")
     if counts["failed"] or not outcome.finished:
@@ -258,7 +259,7 @@ def _print_search(database: Database, campaign: Campaign, level: Level) -> None:
 
     rankings = rankings_of(database, campaign.name, level.settings_hash)
     last = rankings[-1] if rankings else None
-    if last is None or last.best_value is None:
+    if last is None:
         return
     asked = sum(len(ranking.asked) for ranking in rankings if not ranking.trains)
     label = next(
@@ -271,9 +272,11 @@ def _print_search(database: Database, campaign: Campaign, level: Level) -> None:
         last.best_candidate,
     )
     ended = f"ended: {last.note}" if last.stopped else "goes on"
-    console.print(
-        f"search by {last.by}: {asked} asked for, best {label} with {last.best_value:.4g} {last.unit}; {ended}"
-    )
+    known = f"{last.n_observed} values, {last.n_failed} without a usable one"
+    best = "no value yet"
+    if last.best_value is not None:
+        best = f"best {label} with {cell(last.best_value, '.4g')} {last.unit}"
+    console.print(f"search by {last.by}: {asked} asked for, {known}; {best}; {ended}")
     engine = f" --engine {level.name}" if level.number else ""
     console.print(f"  see: hts ranking {campaign.name}{engine} --plot {campaign.name}_ranking.png")
 

@@ -206,6 +206,9 @@ def print_results(database: Database, campaign: Campaign, found: list[Result]) -
         for result in results:
             value = "failed" if result.state == "failed" else (result.properties or {}).get(by)
             rows[result.candidate_id][f"{by} {level.name}"] = value
+    if any(row["state"] == "done" for row in rows.values()):
+        # What the engine does not give is no column; exports have it.
+        columns = [column for column in columns if any(row.get(column.name) is not None for row in rows.values())]
     if any(row["state"] != "done" for row in rows.values()):
         columns += [Column("state", "state"), Column("cause", "cause")]
     print_table(table(columns, list(rows.values())))

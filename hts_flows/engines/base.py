@@ -123,6 +123,8 @@ class Engine(BaseModel, ABC):
     not_hashed: ClassVar[frozenset[str]] = frozenset()
     #: Fields that say how the result is reached, not what it is: a resubmission may change these, and no others.
     adjustable: ClassVar[frozenset[str]] = frozenset({"steps"})
+    #: Fields of :class:`Calculation` that it never fills.
+    never_gives: ClassVar[frozenset[str]] = frozenset({"thermal_conductivity"})
     #: Whether calculations are so short that many share one allocation on a cluster.
     packed: ClassVar[bool] = False
 

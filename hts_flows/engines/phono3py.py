@@ -15,12 +15,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from hts_flows.candidates import stable_hash
 from hts_flows.engines._packages import package_versions, require_modules
 from hts_flows.engines.base import Calculation, Engine
 from hts_flows.errors import InputError, nearest
+from hts_flows.nested_models import problem_at, read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,8 @@ class Phono3py(Engine):
     scattering and the splitting of optical modes by charges are left out.
     """
 
-    install_hint: ClassVar[str] = "in a clone of hts_flows: pip install phono3py symfc"
+    install_hint: ClassVar[str] = "in a clone of hts_flows: pip install --editable '.[conductivity]'"
+    never_gives: ClassVar[frozenset[str]] = frozenset()
 
     engine: Literal["phono3py"] = Field(default="phono3py", description="Name of the engine")
     forces: SerializeAsAny[Engine] = Field(
@@ -235,33 +237,11 @@ def _read_forces(value: Any) -> Engine:
         )
     name = str(value["engine"])
     if name == "phono3py":
-        raise _problem(("engine",), ANOTHER, name)
+        raise problem_at(("engine",), ANOTHER, name)
     try:
         kind = engine_class(name)
     except InputError as error:
-        raise _problem(("engine",), f"unknown engine {name!r}; {nearest(name, others)}", name) from error
+        raise problem_at(("engine",), f"unknown engine {name!r}; {nearest(name, others)}", name) from error
     for key in sorted(OWN & set(value)):
-        raise _problem((key,), f"write '{key}' beside 'forces', not under it", value[key])
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        allowed = set(kind.model_fields) - OWN
-        details = [_in_words(detail, allowed) for detail in error.errors()]
-        raise ValidationError.from_exception_data("forces", details) from error
-
-
-def _in_words(detail: Any, allowed: set[str]) -> InitErrorDetails:
-    """Name the nearest keys for one that is unknown: who reads the error outside does not know this engine's."""
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if detail["type"] == "extra_forbidden":
-        message = f"unknown key {detail['loc'][-1]!r}; {nearest(str(detail['loc'][-1]), allowed)}"
-    return _detail(detail["loc"], message, detail["input"])
-
-
-def _detail(loc: tuple[int | str, ...], message: str, value: Any) -> InitErrorDetails:
-    error = PydanticCustomError("forces", "{message}", {"message": message})
-    return InitErrorDetails(type=error, loc=loc, input=value)
-
-
-def _problem(loc: tuple[int | str, ...], message: str, value: Any) -> ValidationError:
-    return ValidationError.from_exception_data("forces", [_detail(loc, message, value)])
+        raise problem_at((key,), f"write '{key}' beside 'forces', not under it", value[key])
+    return read_nested(kind, value, without=OWN)

@@ -183,8 +183,9 @@ def draw_parity(axes: Axes, left_out: pd.DataFrame, ranking: Ranking) -> None:
     unit = f" ({ranking.unit})" if ranking.unit else ""
     axes.set_xlabel(f"Computed{unit}")
     axes.set_ylabel(f"Predicted from all others{unit}")
-    if not len(value):
-        axes.text(0.5, 0.5, "no values yet", transform=axes.transAxes, ha="center", va="center")
+    if len(value) < 2:  # noqa: PLR2004 (one value is predicted by nothing)
+        text = "one value yet" if len(value) else "no values yet"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center")
         return
     if log:
         axes.set(xscale="log", yscale="log")

@@ -97,6 +97,8 @@ class OutcomeReader:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return json.dumps(value) if isinstance(value, bool | None) else str(value)
 
 

@@ -219,7 +219,8 @@ def _choices(
 ) -> list[Choice]:
     """Say of each chosen candidate why."""
     rows = table.set_index("number").to_dict("index")
-    waiting = table.loc[table["status"] == "not asked", "number"].tolist()
+    open_ones = (table["status"] == "not asked") & ~table["number"].isin(pool.closed)
+    waiting = table.loc[open_ones, "number"].tolist()
     place = {number: rank for rank, number in enumerate(waiting, start=1)}
     choices = []
     for number in chosen:

@@ -275,8 +275,9 @@ class Search:
             for member in training_set(self.members, self.screen.train_on)
             if member.candidate.candidate_id not in known
         ]
-        if not chosen:
-            keep_training(self.database, [one for one in rankings if one.trains][-1], self._training_rule)
+        before = [one for one in rankings if one.trains]
+        if before and not chosen:
+            keep_training(self.database, before[-1], self._training_rule)
             return True
         asked = [
             Choice(candidate_id=member.candidate.candidate_id, label=member.candidate.label, why=TRAINING)

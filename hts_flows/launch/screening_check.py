@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hts_flows.errors import InputError
+from hts_flows.launch.outcomes import OutcomeReader
 from hts_flows.launch.screening_pool import (
     NO_STRUCTURE,
     FilterReader,
@@ -86,12 +88,19 @@ def check_screens(campaign: Campaign) -> dict[int, ScreenCheck]:
     if not rows:
         return {}
     members = members_of_first_row(campaign)
-    return {level.number: _check(campaign, level, level.screen, members) for level in rows if level.screen}
+    checks = {}
+    for level in rows:
+        try:
+            checks[level.number] = _check(campaign, level, members)
+        except InputError as error:
+            raise InputError(f"calculate[{level.number + 1}]: {error.message}", error.hint) from error
+    return checks
 
 
-def _check(campaign: Campaign, level: Level, screen: Screen, members: list[Member]) -> ScreenCheck:
+def _check(campaign: Campaign, level: Level, members: list[Member]) -> ScreenCheck:
     from hts_flows.descriptors import describe_entries
 
+    screen = OutcomeReader(level).screen
     trained = training_set(members, screen.train_on)
     if level.number:
         # What the row below will give is not known yet; names of its properties are.

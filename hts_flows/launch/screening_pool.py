@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from hts_flows.conditions import read_condition
+from hts_flows.conditions import Condition, read_condition
 from hts_flows.errors import InputError, nearest
 from hts_flows.flows import get_domain
 
@@ -155,17 +155,18 @@ def training_set(members: Collection[Member], train_on: Mapping[str, Collection[
         return []
     chosen = list(members)
     for name, allowed in train_on.items():
-        known = {member.data.get(name) for member in members} - {None}
+        # Numbers in quotes are numbers.
+        known = {str(member.data[name]) for member in members if member.data.get(name) is not None}
         if not known:
             names = sorted({one for member in members for one in member.data})
             raise InputError(f"screen: train_on: candidates are not told apart by {name!r}; {nearest(name, names)}")
         for value in allowed:
-            if value not in known:
-                values = sorted(map(str, known))
+            if str(value) not in known:
                 raise InputError(
-                    f"screen: train_on: no candidate has the {name} {value!r}; {nearest(str(value), values)}"
+                    f"screen: train_on: no candidate has the {name} {value!r}; {nearest(str(value), sorted(known))}"
                 )
-        chosen = [member for member in chosen if member.data.get(name) in allowed]
+        wanted = set(map(str, allowed))
+        chosen = [member for member in chosen if str(member.data.get(name)) in wanted]
     if not chosen:
         raise InputError(f"screen: train_on: no candidate fits {dict(train_on)} in every point", "ask for less")
     return chosen
@@ -200,7 +201,7 @@ class FilterReader:
     ) -> None:
         self.filters = filters
         names = {name for member in members for name in member.data} | set(also)
-        self.conditions = [(text, read_condition(text, names)) for text in filters.where]
+        self.conditions = [(text, _read_filter(text, names)) for text in filters.where]
         if filters.band_gap and "band_gap" not in names:
             raise InputError(
                 "screen: filters: band_gap: no candidate comes with a band gap",
@@ -242,6 +243,13 @@ def nothing_left(number: int, left_out: Counter[str]) -> InputError:
     """Say that filters leave none of so many candidates, and why."""
     reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.most_common())
     return InputError(f"screen: filters leave none of the {number} candidates: {reasons}", "ask for less in 'filters:'")
+
+
+def _read_filter(text: str, names: Collection[str]) -> Condition:
+    try:
+        return read_condition(text, names)
+    except InputError as error:
+        raise InputError(f"screen: filters: where: {error.message}", error.hint) from error
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ import numpy as np
 from hts_flows.errors import InputError
 from hts_flows.pools.cells import (
     DENSITY_UNIT,
+    LARGEST_VOLUME,
     PARSER_ERRORS,
+    SMALLEST_VOLUME,
     Cell,
     cell_from_mapping,
     cell_from_text,
@@ -151,7 +153,9 @@ def _candidate(
 def _volume_and_density(composition: Composition, volume: float, density: float) -> tuple[float, float]:
     mass = mean_mass(composition)
     if math.isnan(volume):
-        return mass / density * DENSITY_UNIT, density
+        volume = mass / density * DENSITY_UNIT
+    if volume < SMALLEST_VOLUME or volume > LARGEST_VOLUME:
+        raise ValueError(f"{volume:.3g} Å³ per atom: volume_per_atom is not in Å³, or density not in g/cm³")
     return volume, mass / volume * DENSITY_UNIT if math.isnan(density) else density
 
 

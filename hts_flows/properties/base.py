@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from hts_flows.errors import HtsError
@@ -26,5 +28,8 @@ class PropertyDoc(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    #: Of properties that not every engine gives: the field of the Calculation that each follows from.
+    needs: ClassVar[dict[str, str]] = {}
 
     schema_version: int = Field(default=1, description="Version of this document's layout")

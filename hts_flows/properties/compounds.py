@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,14 @@ SYMMETRY_TOLERANCE = 1e-2
 
 class CompoundDoc(PropertyDoc):
     """Properties of one compound."""
+
+    needs: ClassVar[dict[str, str]] = {
+        "band_gap": "band_gap",
+        "thermal_conductivity": "thermal_conductivity",
+        "conductivity_temperature": "thermal_conductivity",
+        "lowest_frequency": "thermal_conductivity",
+        "dynamically_stable": "thermal_conductivity",
+    }
 
     volume_per_atom: float = Field(description="Å³/atom")
     density: float = Field(description="g/cm³")

@@ -240,12 +240,6 @@ def find_results(
 def result_row(result: Result) -> dict[str, Any]:
     """Flatten a result to one row: identity, facets, state, properties (units as in the property document)."""
     calculation = result.calculation or {}
-    # What an engine does not give, such as a potential the band gap, may be known beforehand.
-    properties = {
-        name: result.facets.get(name) if value is None else value
-        for name, value in (result.properties or {}).items()
-        if name != "schema_version"
-    }
     return {
         "candidate_id": result.candidate_id,
         "label": result.label,
@@ -254,7 +248,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "engine": result.engine,
         "state": result.state,
         "cause": result.failure.cause if result.failure else None,
-        **properties,
+        **{name: value for name, value in (result.properties or {}).items() if name != "schema_version"},
         **{name: calculation.get(name) for name in _CALCULATION_FIELDS},
         "settings_hash": result.settings_hash,
     }

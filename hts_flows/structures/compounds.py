@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from hts_flows.candidates import Candidate, CandidateSpace
 from hts_flows.errors import InputError
 from hts_flows.inventories import crystal
+from hts_flows.nested_models import read_nested
 from hts_flows.pools import PoolSource
 from hts_flows.structures.bulk import primitive_cell
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Raised when the same inputs give another structure than before; part of every id.
 GENERATOR_VERSION = 1
+#: Name of the pool that the inventory is.
+INVENTORY = "inventory"
 #: Columns of a pool that are no property of the compound.
 _OWN_COLUMNS = frozenset({"name", "formula", "structure"})
 
@@ -41,6 +44,13 @@ class FrozenPool(BaseModel):
         return self.name
 
 
+def _read_pool_entry(value: Any) -> Any:
+    """Tell the two kinds of entries apart, so that what is wrong with one is told once."""
+    if isinstance(value, FrozenPool | PoolSource):
+        return value
+    return read_nested(FrozenPool if isinstance(value, dict) and "sha256" in value else PoolSource, value)
+
+
 class CompoundSpace(CandidateSpace):
     """Compounds of the inventory and of pools, as they are."""
 
@@ -48,14 +58,15 @@ class CompoundSpace(CandidateSpace):
     compounds: Literal["all"] | list[str] = Field(
         default=[], description="Ids in inventories/compounds.yaml ('hts inventory compounds'), or all"
     )
-    pools: list[FrozenPool | PoolSource] = Field(
+    pools: list[Annotated[FrozenPool | PoolSource, BeforeValidator(_read_pool_entry)]] = Field(
         default=[], description="Further candidates: files, OPTIMADE databases, the Materials Project"
     )
 
     @field_validator("compounds", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "all":
+        names = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        if value != "all" and not names:
             raise ValueError("write all, or a list of ids, e.g. [NaCl-rocksalt, MgO-rocksalt]")
         return value
 
@@ -66,6 +77,8 @@ class CompoundSpace(CandidateSpace):
         names = [pool.title for pool in self.pools]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two pools are named {twice[0]!r}: give one of them another 'name:'")
+        if INVENTORY in names:
+            raise ValueError(f"{INVENTORY!r} is what the inventory is called: give the pool another 'name:'")
         return self
 
     def candidates(self, inventories: Inventories) -> Iterator[Candidate]:
@@ -134,7 +147,7 @@ def compound_candidate(compound: Compound) -> Candidate:
     atoms = crystal(content)
     data = {
         "name": compound.id,
-        "pool": "inventory",
+        "pool": INVENTORY,
         "prototype": compound.prototype,
         "n_atoms": len(atoms) // _centring(compound.spacegroup),
         "volume_per_atom": atoms.volume / len(atoms),
@@ -177,7 +190,7 @@ def pool_candidates(frame: pd.DataFrame, pool: str) -> Iterator[Candidate]:
         else:
             inputs |= {"pool": pool, "name": row["name"], "formula": row["formula"]}
         formula, name = str(row["formula"]), str(row["name"])
-        label = formula if name.startswith(formula) else f"{formula} {name}"
+        label = name if name.startswith(formula) else f"{formula} {name}"
         yield Candidate(domain="compounds", inputs=inputs, label=label, formula=formula, data=data)
 
 

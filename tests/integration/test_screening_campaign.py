@@ -80,6 +80,18 @@ def test_a_larger_training_set_is_computed_and_learnt_from(tmp_path, hts, databa
     assert database.results.count_documents({}) == 5
 
 
+def test_what_is_known_already_may_be_named_as_the_training_set(tmp_path, hts, database):
+    write_campaign(tmp_path, more=["n_initial: 2", "stop: {budget: 2}"])
+    assert hts("run", "search.yaml").returncode == 0
+    name = database.results.find_one({})["facets"]["name"]
+    write_campaign(tmp_path, more=[f"train_on: {{name: [{name}]}}", "stop: {budget: 3}"])
+    done = hts("run", "search.yaml", "--update")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert database.results.count_documents({"state": "done"}) == 3
+    assert set(engine_launches(database).values()) == {1}
+    assert history(database)[-1][6] == "budget"
+
+
 def test_killed_again_and_again_it_ends_as_an_unbroken_search(tmp_path, hts, database, monkeypatch):
     options = ["n_initial: 4", "batch: 2", "order: as_asked", "stop: {budget: 10}"]
     failing = ("NaCl-rocksalt", "KF-rocksalt", "CaO-rocksalt", "RbI-rocksalt")
@@ -209,6 +221,9 @@ def test_what_another_campaign_has_computed_is_used_and_not_computed_again(tmp_p
         ("filters: {only_elements: [Xe]}", "leave none"),
         ("require: [spacegrup == 3]", "spacegroup"),
         ("by: energy", "energy_per_atom"),
+        ("by: thermal_conductivity", "sevennet does not compute 'thermal_conductivity'"),
+        ("require: [volume_per_atom << 3]", "is not a number"),
+        ("seed: 1000000000000000000000", "seed"),
         ("stop: {minimal_gain: 0.1}", "at least one of budget, patience, z_below"),
         ("batch: 0", "batch"),
         ("prior: energy_per_atom", "no row below"),

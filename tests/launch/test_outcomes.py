@@ -9,7 +9,7 @@ CAMPAIGN = {
     "candidates": {"domain": "compounds", "compounds": ["PbSe-rocksalt", "PbTe-rocksalt", "NaCl-rocksalt"]},
     "calculate": [
         {
-            "engine": "sevennet",
+            "engine": "phono3py",
             "screen": {
                 "by": "thermal_conductivity",
                 "descriptors": ["density"],

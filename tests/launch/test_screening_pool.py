@@ -84,6 +84,8 @@ def test_charge_balance(formula, balanced):
     [
         ({"where": ["densty > 5"]}, "did you mean 'density'"),
         ({"where": ["density 5"]}, "cannot read the condition"),
+        ({"where": ["density << 5"]}, "'< 5' is not a number"),
+        ({"where": ["density < nan"]}, "not a finite number"),
         ({"only_elements": "trained"}, "needs train_on"),
     ],
 )
@@ -105,6 +107,7 @@ def test_a_band_gap_window_needs_band_gaps(members):
 def test_the_training_set_is_chosen_by_facets(members):
     assert formulas(training_set(members, {"prototype": ["rocksalt"]})) == ["PbSe", "PbTe", "NaCl"]
     assert formulas(training_set(members, {"prototype": ["rocksalt"], "name": ["PbSe-rocksalt"]})) == ["PbSe"]
+    assert formulas(training_set(members, {"n_atoms": ["3"]})) == ["CaF2"]
     assert training_set(members, {}) == []
 
 

@@ -114,6 +114,14 @@ def test_a_section_that_cannot_be_used_says_why(options, message):
         space(**options)
 
 
+def test_what_is_wrong_with_a_pool_is_told_once():
+    with pytest.raises(ValidationError) as error:
+        space(pools=[{"file": "a.csv"}, {"fil": "b.csv", "file": "b.csv"}])
+    (problem,) = error.value.errors()
+    assert problem["loc"] == ("pools", 1, "fil")
+    assert "did you mean 'file'" in problem["msg"]
+
+
 def test_paths_are_taken_from_the_campaign_files_folder(tmp_path):
     write_pool(tmp_path, [{"name": "one", "structure": rocksalt().as_dict()}])
     placed = space(pools=[{"file": "pool.json"}]).placed(tmp_path)
