@@ -36,7 +36,7 @@ calculate:
 {more}
 """
 #: Cells scaled so that two steps do not relax them.
-SQUEEZED = 0.8
+SQUEEZED = 0.72
 
 
 def write_campaign(folder, *, failing=(), more=()):
