@@ -63,7 +63,12 @@ BAD_FILES = {
     "nothing for a list": ("concentrations: [1/6]", "concentrations:", 6, ["write a list, e.g. [1/6, 1/3]"]),
     "mapping for the ladder": (GOOD[GOOD.index("calculate") :], "calculate: {a: 1}", 8, ["write a list", "{'a': 1}"]),
     "list of domains": ("domain: intercalation", "domain: [a]", 3, ["['a']", "allowed: compounds, intercalation"]),
-    "mapping of domains": ("domain: intercalation", "domain: {a: b}", 3, ["{'a': 'b'}", "allowed: compounds, intercalation"]),
+    "mapping of domains": (
+        "domain: intercalation",
+        "domain: {a: b}",
+        3,
+        ["{'a': 'b'}", "allowed: compounds, intercalation"],
+    ),
     "alias of itself": ("[1/6]", "&z [*z]", 6, ["holds itself", "*name"]),
     "section in itself": (GOOD[GOOD.index("candidates") :], "candidates: &c {x: *c}", 2, ["holds itself"]),
     "deep brackets": ("[1/6]", "[" * 3000 + "]" * 3000, None, ["more than 50 deep", "brackets"]),
