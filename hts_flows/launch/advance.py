@@ -12,7 +12,14 @@ from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.recording import raw_output, record_failure, record_result
 from hts_flows.launch.retrying import apply_retries
 from hts_flows.launch.screening import Search
-from hts_flows.launch.submission import Wanted, complete_orphans, release_unwanted, submit_level, wanted_at_first_level
+from hts_flows.launch.submission import (
+    Wanted,
+    complete_orphans,
+    relaxed_structure,
+    release_unwanted,
+    submit_level,
+    wanted_at_first_level,
+)
 from hts_flows.stores.campaigns import (
     claim_step,
     load_campaign,
@@ -21,7 +28,7 @@ from hts_flows.stores.campaigns import (
     steps_of,
     was_changed,
 )
-from hts_flows.stores.results import Result, count_states, result_key
+from hts_flows.stores.results import Result, count_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +196,7 @@ def _wanted(database: Database, campaign: Campaign, level: Level, below: Level |
         for reference in references.values():
             if reference.candidate_id not in seen:
                 seen.add(reference.candidate_id)
-                relaxed = _relaxed(database, result_key(reference.candidate_id, below.settings_hash))
+                relaxed = relaxed_structure(database, reference.candidate_id, below.settings_hash)
                 yield Wanted(reference, "reference", {}, relaxed)
         start = (result.calculation or {}).get("structure")
         yield Wanted(result.candidate, "candidate", references, start)
@@ -201,11 +208,6 @@ def _taking_part(database: Database, name: str, level: Level, below: Level) -> l
         return select_promoted(database, name, level, below)
     query = {"campaigns": name, "settings_hash": below.settings_hash, "role": "candidate", "state": "done"}
     return [Result.model_validate(document) for document in database.results.find(query)]
-
-
-def _relaxed(database: Database, key: str) -> dict | None:
-    document = database.results.find_one({"_id": key}, {"calculation.structure": 1}) or {}
-    return (document.get("calculation") or {}).get("structure")
 
 
 def select_promoted(database: Database, name: str, level: Level, below: Level) -> list[Result]:

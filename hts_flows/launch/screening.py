@@ -21,11 +21,11 @@ from hts_flows.launch.screening_pool import (
     screening_pool,
     training_set,
 )
-from hts_flows.launch.submission import Wanted, submit_level
+from hts_flows.launch.submission import Wanted, relaxed_structure, submit_level
 from hts_flows.screening.stopping import RULES, evaluations_without_gain
 from hts_flows.stores.campaigns import claim_step, now, step_submitted, steps_of
 from hts_flows.stores.rankings import Choice, Ranking, add_ranking, keep_training, rankings_of
-from hts_flows.stores.results import Result, result_key
+from hts_flows.stores.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,17 +242,10 @@ class Search:
         needed = [(member, domain.references(member.candidate, inventory)) for member in members]
         references = {one.candidate_id: one for _, some in needed for one in some.values()}
         for reference in references.values():
-            yield Wanted(reference, "reference", {}, self._relaxed(reference.candidate_id))
+            start = relaxed_structure(self.database, reference.candidate_id, self.level.previous_hash)
+            yield Wanted(reference, "reference", {}, start)
         for member, some in needed:
             yield Wanted(member.candidate, "candidate", some, member.start)
-
-    def _relaxed(self, candidate_id: str) -> dict | None:
-        """Structure that the row below relaxed a reference to."""
-        if self.level.previous_hash is None:
-            return None
-        key = result_key(candidate_id, self.level.previous_hash)
-        document = self.database.results.find_one({"_id": key}, {"calculation.structure": 1}) or {}
-        return (document.get("calculation") or {}).get("structure")
 
     @property
     def _training_rule(self) -> str:

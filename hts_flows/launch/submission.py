@@ -58,6 +58,16 @@ def wanted_at_first_level(campaign: Campaign, candidates: Iterable[Candidate]) -
         yield Wanted(candidate, "candidate", needed)
 
 
+def relaxed_structure(database: Database, candidate_id: str, settings_hash: str | None) -> dict[str, Any] | None:
+    """Read the structure that a row relaxed a candidate to, as pymatgen's dict; None where there is none."""
+    if settings_hash is None:
+        return None
+    key = result_key(candidate_id, settings_hash)
+    document = database.results.find_one({"_id": key}, {"calculation.structure": 1}) or {}
+    structure: dict[str, Any] | None = (document.get("calculation") or {}).get("structure")
+    return structure
+
+
 def submit_level(database: Database, campaign: str, level: Level, wanted: Iterable[Wanted]) -> int:
     """Add the evaluations that are not there yet.
 
