@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from hts_flows.pools.json_text import load_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -137,8 +139,8 @@ def cell_from_text(text: str) -> Cell:
     """
     if text.lstrip().startswith("{"):
         try:
-            return cell_from_mapping(json.loads(text))
-        except json.JSONDecodeError as error:
+            return cell_from_mapping(load_json(text))
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from error
     from pymatgen.core import Structure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import gzip
 import json
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 
 from hts_flows.errors import InputError
 from hts_flows.pools.cells import PARSER_ERRORS, Cell, cell_from_ase, cell_from_mapping, cell_from_pymatgen
+from hts_flows.pools.json_text import load_json
 from hts_flows.pools.table import Table
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ def _parquet(path: Path) -> tuple[dict[str, list[Any]], list[str]]:
 
 def _json(path: Path) -> tuple[dict[str, list[Any]], list[str]]:
     try:
-        content = _loads(path.read_text(encoding="utf-8-sig"))
+        content = load_json(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not JSON: {error.msg}", "give a list of records") from error
     except RecursionError as error:
         raise InputError(f"{path}: values stand too deep inside one another", "give a list of records") from error
     if isinstance(content, Mapping) and content.get("@class") == "DataFrame":  # monty's layout of a pandas frame
-        content = json.loads(content["data"]) if isinstance(content.get("data"), str) else content.get("data")
+        content = load_json(content["data"]) if isinstance(content.get("data"), str) else content.get("data")
     if isinstance(content, Mapping) and content.keys() >= _SPLIT and isinstance(content["columns"], list):
         return _split(path, content)
     if isinstance(content, Mapping):
@@ -128,17 +128,6 @@ def _json(path: Path) -> tuple[dict[str, list[Any]], list[str]]:
     if not isinstance(content, list):
         raise InputError(f"{path}: found a {type(content).__name__}, expected a list of records", None)
     return _records(path, content, _rows(len(content)))
-
-
-def _loads(text: str) -> Any:
-    """Read JSON without the search for reference cycles, of which it has none: large files take a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return json.loads(text)
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _split(path: Path, content: Mapping[str, Any]) -> tuple[dict[str, list[Any]], list[str]]:
@@ -168,7 +157,7 @@ def _jsonl(path: Path) -> tuple[dict[str, list[Any]], list[str]]:
             if not line.strip():
                 continue
             try:
-                records.append(json.loads(line))
+                records.append(load_json(line))
             except json.JSONDecodeError as error:
                 raise InputError(f"{path}, line {number}: not JSON: {error.msg}", "one record a line") from error
             places.append(f"line {number}")
@@ -239,7 +228,7 @@ def _stem(file: Path) -> str:
 
 def _one_structure(file: Path) -> Cell:
     if file.suffix.lower() == ".json":
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = load_json(file.read_text(encoding="utf-8-sig"))
         inside = content.get("structure") if isinstance(content, Mapping) else None
         return cell_from_mapping(inside if isinstance(inside, Mapping) else content)
     from pymatgen.io.cif import CifParser

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def test_rows_that_cannot_be_used_are_named_with_line_and_column(read):
     for reason, (line, what) in zip(reasons, expected, strict=True):
         assert f"pool.csv, {line}: " in reason
         assert what in reason
+
+
+def test_a_raised_limit_of_recursion_is_no_crash(tmp_path):
+    before = sys.getrecursionlimit()
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    sys.setrecursionlimit(10_000_000)
+    try:
+        with pytest.raises(InputError, match="too deep"):
+            read_pool(PoolSource(file="a.json"), tmp_path)
+        assert sys.getrecursionlimit() == 10_000_000
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(
