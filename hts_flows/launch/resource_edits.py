@@ -205,7 +205,8 @@ def _base(result: Result, own: Resources, quantity: Quantity, clusters: Mapping[
     known = _candidates(result, clusters)
     found = None
     if len(known) == 1:
-        found = getattr(known[0].resolve(engine_from_dict(result.settings).runs_as, result.resources), quantity)
+        engine = engine_from_dict({"engine": result.engine} | result.settings)
+        found = getattr(known[0].resolve(engine.runs_as, result.resources), quantity)
     return None if found is None else float(found)
 
 
