@@ -1,4 +1,4 @@
-"""What both benchmarks run in: a real SLURM, a private MongoDB and an empty home, in one temporary folder."""
+"""What benchmarks run in: a real SLURM, a private MongoDB and an empty home, in one temporary folder."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def surroundings() -> Iterator[Surroundings]:
     with tempfile.TemporaryDirectory(prefix="hts-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # munge wants its socket in folders that everybody may enter
-        settings = _use_home(folder / "home")
+        settings = use_home(folder / "home")
         cluster = slurm_cluster.SlurmCluster(folder / "slurm")
         cluster.folder.mkdir(mode=0o755)
         os.environ |= cluster.environment
@@ -86,14 +86,14 @@ def surroundings() -> Iterator[Surroundings]:
             try:
                 cluster.start()
                 server.uri()
-                yield Surroundings(folder, cluster, _describe_machine(cluster) | machine)
+                yield Surroundings(folder, cluster, describe_machine(cluster) | machine)
             finally:
                 cluster.stop()
                 guard.communicate(b"\n")
                 server.stop()
 
 
-def _use_home(home: Path) -> Settings:
+def use_home(home: Path) -> Settings:
     """Make an empty home, so that nothing of the user's is read or written; exits where there is no MongoDB."""
     home.mkdir(mode=0o700)
     for name in [name for name in os.environ if name.startswith("HTS_") and name != "HTS_MONGOD"]:
@@ -108,7 +108,7 @@ def _use_home(home: Path) -> Settings:
     return settings
 
 
-def _describe_machine(cluster: slurm_cluster.SlurmCluster) -> dict[str, Any]:
+def describe_machine(cluster: slurm_cluster.SlurmCluster | None = None) -> dict[str, Any]:
     """Say what decides how fast a benchmark runs."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return {
@@ -116,7 +116,7 @@ def _describe_machine(cluster: slurm_cluster.SlurmCluster) -> dict[str, Any]:
         "cores": psutil.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1024**3, 1),
         "python": platform.python_version(),
-        "slurm": cluster.output("sbatch", "--version").split()[-1],
+        **({"slurm": cluster.output("sbatch", "--version").split()[-1]} if cluster else {}),
         "mongodb": connect(load_settings()).mongo.client.server_info()["version"],
         **{name: version(name) for name in ("fireworks", "pymongo", "hts-flows")},
     }

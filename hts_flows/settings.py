@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from hts_flows.campaign_file import YamlDocument, parse_yaml
+from hts_flows.dashboard.configuration import DashboardSettings
 from hts_flows.errors import InputError, nearest
 from hts_flows.slurm.cluster import DEFAULT, Cluster
 
@@ -18,7 +19,7 @@ ENV_PREFIX = "HTS_"
 #: Names the settings file itself, so it is no setting.
 CONFIG_VARIABLE = "HTS_CONFIG_FILE"
 #: Settings that only the file can hold: they do not fit into a variable.
-FILE_ONLY = frozenset({"clusters"})
+FILE_ONLY = frozenset({"clusters", "dashboard"})
 _CLUSTER_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
 
 
@@ -76,6 +77,16 @@ class Settings(BaseSettings):
     clusters: Annotated[dict[str, Cluster], NoDecode] = Field(
         default={}, description="SLURM clusters that 'hts launch' can send jobs to, each under its name"
     )
+    dashboard: Annotated[DashboardSettings, NoDecode] = Field(
+        default=DashboardSettings(), description="Where 'hts dashboard' listens, and for how long a login lasts"
+    )
+
+    @field_validator("dashboard", mode="before")
+    @classmethod
+    def _in_file(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"the dashboard is described in the settings file, {config_file()}")  # noqa: TRY004
+        return value
 
     @field_validator("clusters", mode="before")
     @classmethod
@@ -122,6 +133,8 @@ class Settings(BaseSettings):
                 shown = mask_password(value.get_secret_value())
             else:
                 shown = ", ".join(value) if isinstance(value, dict) else str(value)
+                if isinstance(value, DashboardSettings):
+                    shown = f"{value.host}:{value.port}"
             rows.append(SettingOrigin(name, "" if value is None else shown, origin, field.description or ""))
         return rows
 
@@ -149,9 +162,30 @@ def _read_file(path: Path) -> dict[str, Any]:
     for key in data:
         if key not in Settings.model_fields:
             raise InputError(f"{path}: unknown setting {key!r}; {nearest(str(key), Settings.model_fields)}")
+    document = YamlDocument(path, data, root)
     if data.get("clusters") is not None:
-        data["clusters"] = _read_clusters(YamlDocument(path, data, root))
-    return {key: value for key, value in data.items() if key != "clusters" or value is not None}
+        data["clusters"] = _read_clusters(document)
+    if data.get("dashboard") is not None:
+        data["dashboard"] = _read_dashboard(document)
+    return {key: value for key, value in data.items() if key not in FILE_ONLY or value is not None}
+
+
+def _read_dashboard(document: YamlDocument) -> DashboardSettings:
+    """Read the dashboard's section of the settings file, gathering every problem.
+
+    Raises
+    ------
+    InputError
+        With file, line, key, value and what is allowed for each problem.
+    """
+    from hts_flows.campaign import problems_of
+
+    try:
+        return DashboardSettings.model_validate(document.data["dashboard"])
+    except ValidationError as error:
+        problems = problems_of(error, DashboardSettings, ("dashboard",))
+        lines = [document.describe(problem.path, problem.message) for problem in problems]
+        raise InputError("\n".join(lines), "correct the file; 'hts settings' lists what there is") from error
 
 
 def _read_clusters(document: YamlDocument) -> dict[str, Cluster]:

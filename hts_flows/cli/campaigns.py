@@ -236,6 +236,8 @@ def _conclude(database: Database, campaign: Campaign, outcome: Advance) -> None:
         if hint:
             console.print(f"  {escape(hint.strip())}")
         console.print(f"  then type the same command again: only {engine} is computed")
+    if outcome.paused:
+        console.print(f"[yellow]stopped:[/] {escape(outcome.paused)}")
     counts = count_states(database, campaign.name)
     total = sum(counts.values())
     console.print(f"{counts['done']} of {total} done, {counts['failed']} failed, {counts['queued']} to do")
@@ -302,15 +304,18 @@ def status(
     """Show the state of campaigns: results done, failed and to do, for each engine."""
     from hts_flows.cli.output import print_table, table
     from hts_flows.flows import Column
+    from hts_flows.launch.holding import what_is_held
     from hts_flows.stores import connect
     from hts_flows.stores.campaigns import campaign_names, load_campaign
     from hts_flows.stores.results import count_states
 
     database = connect()
-    rows = []
+    rows, held = [], []
     for campaign_name in [name] if name else campaign_names(database):
         campaign = load_campaign(database, campaign_name)
         state = (database.campaigns.find_one({"_id": campaign_name}, {"state": 1}) or {})["state"]
+        if paused := what_is_held(database, campaign_name):
+            held.append(paused)
         for level in campaign.ladder():
             counts = count_states(database, campaign_name, level.settings_hash)
             rows.append({"campaign": campaign_name, "state": state, "engine": level.name, **counts})
@@ -322,3 +327,5 @@ def status(
         return
     headers = ("campaign", "state", "engine", "done", "failed", "queued")
     print_table(table([Column(header, header) for header in headers], rows))
+    for text in held:
+        console.print(f"[yellow]{escape(text)}[/]")

@@ -247,13 +247,13 @@ def resubmit(
         clusters=settings.clusters,
     )
     if as_json and not yes:
-        print_json(_plan_as_object(plan))
+        print_json(plan.as_object())
         return
     if not as_json:
         _print_plan(plan)
     if not plan.results:
         if as_json:
-            print_json(_plan_as_object(plan))
+            print_json(plan.as_object())
         return
     if not yes and not typer.confirm(
         f"run {'this one' if len(plan.results) == 1 else f'these {len(plan.results)}'} again?"
@@ -280,31 +280,9 @@ def _print_plan(plan: Resubmission) -> None:
         console.print(f"  [yellow]{escape(note)}[/]")
 
 
-def _plan_as_object(plan: Resubmission) -> dict[str, Any]:
-    return {
-        "campaigns": plan.campaigns,
-        "token": plan.token,
-        "results": [
-            {
-                "candidate_id": result.candidate_id,
-                "label": result.label,
-                "engine": result.engine,
-                "cause": result.failure.cause if result.failure else None,
-                "changes": [
-                    {"setting": name, "old": old, "new": new}
-                    for name, (old, new) in plan.edited[result.key].changes.items()
-                ],
-            }
-            for result in plan.results
-        ],
-        "diff": [vars(row) for row in plan.diff()],
-        "notes": plan.notes,
-    }
-
-
 def _print_outcome(outcome: Resubmitted, plan: Resubmission, settings: Settings, *, as_json: bool) -> None:
     if as_json:
-        print_json(_plan_as_object(plan) | {"resubmission": vars(outcome)})
+        print_json(plan.as_object() | {"resubmission": vars(outcome)})
     else:
         console.print(f"{outcome.added} calculations queued")
         for label in outcome.refused:

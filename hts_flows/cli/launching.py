@@ -167,6 +167,7 @@ def _as_object(outcome: Pass) -> dict[str, Any]:
         "rejected": outcome.placed.rejected,
         "recorded": outcome.recorded,
         "ready": outcome.ready,
+        "paused": outcome.paused,
         "finished": outcome.finished,
         "problems": [{"message": problem.message, "hint": problem.hint} for problem in outcome.problems],
     }
@@ -184,7 +185,9 @@ def _conclude(database: Database, names: list[str] | tuple[str, ...], last: Pass
     name = names[0] if len(names) == 1 else ""
     if failed:
         console.print(f"{failed} failed; next: hts failures {name}".rstrip())
-    if last.finished:
+    for text in last.paused:
+        console.print(f"[yellow]{escape(text)}[/]")
+    if last.finished and not last.paused:
         console.print(f"all campaigns are finished; next: hts results {name or 'NAME'}")
-    elif not last.busy:
+    elif not last.busy and not last.finished:
         console.print("next: hts launch again, from cron or with --watch; hts status shows the campaigns")

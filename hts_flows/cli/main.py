@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import hts_flows
-from hts_flows.cli import campaigns, clusters, data, database, failures, launching, ranking, setup
+from hts_flows.cli import campaigns, clusters, dashboard, data, database, failures, holding, launching, ranking, setup
 from hts_flows.cli.output import console, print_error
 from hts_flows.errors import HtsError, InputError
 
@@ -31,7 +31,9 @@ launching.add_to(app)
 data.add_to(app)
 ranking.add_to(app)
 failures.add_to(app)
+holding.add_to(app)
 setup.add_to(app)
+app.add_typer(dashboard.app, name="dashboard")
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(database.app, name="db")
 

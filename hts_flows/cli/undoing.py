@@ -1,4 +1,4 @@
-"""``hts resubmit --undo``, and what the commands about failures share."""
+"""``hts resubmit --undo``, and what the commands that change queued or failed work share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import typer
 from rich.markup import escape
 
 from hts_flows.cli.output import console, print_json
-from hts_flows.errors import HtsError, InputError
+from hts_flows.errors import InputError
 
 if TYPE_CHECKING:
     from hts_flows.launch.undo import Undone
-    from hts_flows.settings import Settings
     from hts_flows.stores import Database
 
 
@@ -50,6 +49,7 @@ def take_back(names: list[str] | None, undo_id: str | None, others: list[str], *
     yes, as_json
         Do not ask; print JSON.
     """
+    from hts_flows.launch.cancelling import cancel_slurm_jobs
     from hts_flows.launch.undo import find_resubmission
     from hts_flows.launch.undo import undo as carry_out
     from hts_flows.settings import load_settings
@@ -70,7 +70,7 @@ def take_back(names: list[str] | None, undo_id: str | None, others: list[str], *
         if not typer.confirm("take it back, where nothing has started?"):
             raise typer.Exit(1)
     outcome = carry_out(database, resubmission, user=user_name())
-    problems = _cancel(load_settings(), outcome)
+    problems = cancel_slurm_jobs(load_settings(), outcome.slurm_jobs)
     if as_json:
         print_json(vars(outcome) | {"problems": problems})
     else:
@@ -98,22 +98,3 @@ def _print_undone(database: Database, outcome: Undone, problems: list[str]) -> N
         console.print(f"  [yellow]stays:[/] {escape(labels.get(key, key))}: {escape(why)}")
     for problem in problems:
         console.print(f"  [yellow]{escape(problem)}[/]")
-
-
-def _cancel(settings: Settings, outcome: Undone) -> list[str]:
-    """Cancel the SLURM jobs that have nothing to do any more; one that is not cancelled finds no work and ends."""
-    problems = []
-    by_cluster: dict[str, list[str]] = {}
-    for cluster, job_id in outcome.slurm_jobs:
-        by_cluster.setdefault(cluster, []).append(job_id)
-    for name, job_ids in by_cluster.items():
-        if name not in settings.clusters:
-            problems.append(f"SLURM jobs {', '.join(job_ids)} stay in the queue: no cluster {name!r} in the settings")
-            continue
-        from hts_flows.slurm.commands import Slurm
-
-        try:
-            Slurm(settings.clusters[name]).cancel(job_ids)
-        except HtsError as error:
-            problems.append(f"SLURM jobs {', '.join(job_ids)} stay in the queue: {error.message}")
-    return problems

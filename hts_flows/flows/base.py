@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,12 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables of a domain."""
+    """A column of the tables of a domain.
+
+    Attributes
+    ----------
+    name
+        Of the property, or another field of a result.
+    header
+        Symbol or word above the column.
+    unit
+        Of its values.
+    format
+        How its numbers are written, as for ``format``; empty for what is no number.
+    good
+        Which of its values are the best ones, where that can be said of the family as a whole; empty where not.
+    """
 
     name: str
     header: str
     unit: str = ""
     format: str = ""
+    good: Literal["", "low", "high"] = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Domain:
     properties
         Class of that document.
     columns
-        What tables show.
+        What tables show; the first with good values is the :attr:`headline`.
     figure
         Draws the overview of a campaign from a table of results.
     """
@@ -75,3 +90,8 @@ class Domain:
     properties: type[PropertyDoc] | None = None
     columns: tuple[Column, ...] = ()
     figure: Callable[[pd.DataFrame], Figure] | None = None
+
+    @property
+    def headline(self) -> Column | None:
+        """Property that tells good candidates from others where a campaign searches for none; None: there is none."""
+        return next((column for column in self.columns if column.good), None)

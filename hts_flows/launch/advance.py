@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hts_flows.errors import EngineNotAvailableError
 from hts_flows.launch.failures import FailureCause, diagnose_workflow
+from hts_flows.launch.holding import Pause, keep_held, pause_of, release_wanted, what_is_held
 from hts_flows.launch.recording import raw_output, record_failure, record_result
 from hts_flows.launch.retrying import apply_retries
 from hts_flows.launch.screening import Search
@@ -57,18 +58,22 @@ class Advance:
         How many workflows this call added.
     skipped
         Why optional engines were left out, by engine.
+    paused
+        Why nothing goes on, for people: a person has paused the campaign, or all that is left of it.
     """
 
     finished: bool = False
     submitted: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    paused: str | None = None
 
 
 def advance(database: Database, name: str, *, check: Callable[[Engine], None] | None = None) -> Advance:
     """Take a campaign one step further, if it can go.
 
     Any number of callers may call this at any time: a step is claimed once, and evaluations that exist are not added
-    again. A caller that is killed is finished by the next.
+    again. A caller that is killed is finished by the next. Of a paused campaign nothing is submitted, and what ended is
+    settled.
 
     Parameters
     ----------
@@ -82,7 +87,14 @@ def advance(database: Database, name: str, *, check: Callable[[Engine], None] | 
         only, so a row whose engine is missing there is left to others.
     """
     with _ONE_AT_A_TIME:
-        return _advance(database, load_campaign(database, name), check)
+        campaign = load_campaign(database, name)
+        if paused := pause_of(database, name):
+            return _advance_paused(database, campaign, paused)
+        release_wanted(database, name)
+        outcome = _advance(database, campaign, check)
+        if not outcome.finished and not outcome.submitted:
+            outcome.paused = _all_held(database, name)
+        return outcome
 
 
 def check_here(engine: Engine) -> None:
@@ -112,6 +124,24 @@ def _advance(database: Database, campaign: Campaign, check: Callable[[Engine], N
     outcome.finished = True
     set_campaign_state(database, campaign.name, "finished")
     return outcome
+
+
+def _advance_paused(database: Database, campaign: Campaign, paused: Pause) -> Advance:
+    keep_held(database, paused)
+    for level in campaign.ladder():
+        settle(database, campaign.name, level)
+    return Advance(paused=str(paused))
+
+
+def _all_held(database: Database, name: str) -> str | None:
+    """Say that all that is left of a campaign is paused; None where something can go on."""
+    fireworks = database.mongo["fireworks"]
+    mine = {"spec.hts.campaigns": name}
+    if fireworks.find_one({**mine, "state": {"$in": list(ACTIVE)}}, {"_id": 1}):
+        return None
+    if database.results.find_one({"campaigns": name, "submission.done": False}, {"_id": 1}):
+        return None
+    return what_is_held(database, name)
 
 
 class _Row:

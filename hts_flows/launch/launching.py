@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hts_flows.errors import EngineNotAvailableError, HtsError
 from hts_flows.launch.advance import advance
 from hts_flows.launch.healing import Healer
+from hts_flows.launch.holding import pause_of
 from hts_flows.launch.lease import lease
 from hts_flows.launch.owner import owner_name
 from hts_flows.launch.placing import Placed, Placer
@@ -50,8 +51,10 @@ class Pass:
         Results recorded by the pass itself.
     ready
         Jobs that are ready and not yet given to SLURM.
+    paused
+        Campaigns that a person has paused, each with by whom, for people.
     finished
-        Whether all campaigns are finished and no SLURM job of theirs is left.
+        Whether all campaigns are finished or paused and no SLURM job of theirs is left.
     problems
         What is wrong, for people, each with the next step.
     """
@@ -62,6 +65,7 @@ class Pass:
     placed: Placed = field(default_factory=Placed)
     recorded: int = 0
     ready: int = 0
+    paused: list[str] = field(default_factory=list)
     finished: bool = False
     problems: list[HtsError] = field(default_factory=list)
 
@@ -118,11 +122,14 @@ class Launcher:
             names = self._advance(outcome)
             outcome.recorded = self._record(names)
             if outcome.answering:
-                outcome.placed = self._placer.place(names, mine.renew)
+                # Asked again, as a campaign may have been paused while others were taken further.
+                outcome.placed = self._placer.place(self._campaigns("running"), mine.renew)
                 outcome.problems += self._told_once(outcome)
         outcome.ready = self._count_ready(names)
+        found = [pause_of(self.database, name) for name in self._campaigns("paused")]
+        outcome.paused = [str(paused) for paused in found if paused]
         left = self.database.allocations.find_one({"cluster": self.cluster.name, "state": {"$ne": "ended"}}, {"_id": 1})
-        outcome.finished = not self._running_campaigns() and left is None
+        outcome.finished = not self._campaigns("running") and left is None
         return outcome
 
     def _told_once(self, outcome: Pass) -> list[HtsError]:
@@ -133,14 +140,15 @@ class Launcher:
         ended = {_NUMBER.sub("", text): text for text in outcome.reconciled.problems if text not in held_back}
         return [HtsError(text, hint) for text in ended.values()] + outcome.placed.problems
 
-    def _running_campaigns(self) -> list[str]:
-        query: dict[str, Any] = {"state": "running"}
+    def _campaigns(self, state: Literal["running", "paused"]) -> list[str]:
+        query: dict[str, Any] = {"state": state, "paused": None} if state == "running" else {"paused": {"$ne": None}}
         if self.only:
             query["_id"] = {"$in": self.only}
         return [document["_id"] for document in self.database.campaigns.find(query, {"_id": 1})]
 
     def _advance(self, outcome: Pass) -> list[str]:
-        names = self._running_campaigns()
+        """Take the campaigns further; of paused ones, what has ended is settled."""
+        names = self._campaigns("running") + self._campaigns("paused")
         for name in names:
             self._healers.setdefault(name, Healer(self.database, name)).heal()
             try:

@@ -169,7 +169,7 @@ def edited_resources(
     values = dict(result.resources)
     changes: dict[str, tuple[Any, Any]] = {}
     for quantity, amount in edits.amounts.items():
-        base = _base(result, own, quantity, clusters)
+        base = asked_amount(result, own, quantity, clusters)
         if base is None and amount.operation != "set":
             raise InputError(
                 f"--{quantity} {amount.text}: it is not known how much {quantity} {result.label} ({result.engine}) "
@@ -195,7 +195,20 @@ def _candidates(result: Result, clusters: Mapping[str, Cluster]) -> list[Cluster
     return list(clusters.values())
 
 
-def _base(result: Result, own: Resources, quantity: Quantity, clusters: Mapping[str, Cluster]) -> float | None:
+def asked_amount(result: Result, own: Resources, quantity: Quantity, clusters: Mapping[str, Cluster]) -> float | None:
+    """Tell how much walltime (s) or memory (MB) the job of a result asked for; None where that is not known.
+
+    Parameters
+    ----------
+    result
+        Its failed job says; else what it asks for beyond the cluster's settings, else those.
+    own
+        What it asks for beyond the cluster's settings.
+    quantity
+        Which.
+    clusters
+        Those of the settings, by name.
+    """
     job = result.failure.job if result.failure else None
     asked = getattr(job, f"{quantity}_asked") if job else None
     if asked:

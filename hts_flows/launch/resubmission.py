@@ -97,6 +97,28 @@ class Resubmission:
                 first.setdefault(key, (name, old, new))
         return [ChangeRow(*first[key], number) for key, number in count.most_common()]
 
+    def as_object(self) -> dict[str, Any]:
+        """Give what a person has to agree to, as plain values."""
+        return {
+            "campaigns": self.campaigns,
+            "token": self.token,
+            "results": [
+                {
+                    "candidate_id": result.candidate_id,
+                    "label": result.label,
+                    "engine": result.engine,
+                    "cause": result.failure.cause if result.failure else None,
+                    "changes": [
+                        {"setting": name, "old": old, "new": new}
+                        for name, (old, new) in self.edited[result.key].changes.items()
+                    ],
+                }
+                for result in self.results
+            ],
+            "diff": [vars(row) for row in self.diff()],
+            "notes": self.notes,
+        }
+
 
 @dataclass(frozen=True)
 class Resubmitted:

@@ -76,7 +76,7 @@ def check_writable(settings: Settings) -> None:
 
 
 def run_campaign(database: Database, campaign: str, settings: Settings, watch: Callable[[Progress], None]) -> Advance:
-    """Work on a stored campaign until it is finished.
+    """Work on a stored campaign until it is finished or paused.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def run_campaign(database: Database, campaign: str, settings: Settings, watch: C
     healer = Healer(database, campaign)
     healer.heal()
     outcome = advance(database, campaign, check=check_here)
-    if outcome.finished:
+    if outcome.finished or (outcome.paused and not _to_record(database, campaign)):
         return outcome
     log = settings.launches / campaign / "workers.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +150,12 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()
+
+
+def _to_record(database: Database, campaign: str) -> bool:
+    """Tell whether something is computed that only waits for being recorded."""
+    ready = {"state": "READY", "spec.hts.campaigns": campaign, "spec.hts.job": "record"}
+    return database.mongo["fireworks"].find_one(ready, {"_id": 1}) is not None
 
 
 def _settled(database: Database, campaign: str) -> int:

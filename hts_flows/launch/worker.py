@@ -1,4 +1,4 @@
-"""A worker: takes ready jobs of one campaign, one after the other, until the campaign is finished.
+"""A worker: takes ready jobs of one campaign, one after the other, until the campaign is finished or paused.
 
 Run as ``python -m hts_flows.launch.worker CAMPAIGN PARENT_PID``; ``hts run`` starts several.
 """
@@ -14,7 +14,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pymongo import DESCENDING
 
@@ -55,7 +55,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def work(database: Database, campaign: str, settings: Settings) -> None:
-    """Run jobs until the campaign is finished.
+    """Run jobs until the campaign is finished or paused; of a paused one, what was computed is still recorded.
 
     Parameters
     ----------
@@ -71,20 +71,26 @@ def work(database: Database, campaign: str, settings: Settings) -> None:
 
     from hts_flows.launch.advance import advance, check_here
     from hts_flows.launch.healing import Healer
+    from hts_flows.launch.holding import pause_of
     from hts_flows.launch.owner import owner_name
 
     # Jobs carry no store, so that no password is ever in a job: they use the one of this process.
     jobflow.SETTINGS.JOB_STORE = database.job_store
-    fworker = FWorker(name=owner_name(), query={"spec.hts.campaigns": campaign})
     today = settings.launches / campaign / datetime.now(UTC).strftime("%Y-%m-%d")
     healer = Healer(database, campaign)
     while True:
-        if database.mongo["fireworks"].find_one({"state": "READY", "spec.hts.campaigns": campaign}, {"_id": 1}):
-            launch_in_own_folder(today, database, fworker)
+        mine: dict[str, Any] = {"spec.hts.campaigns": campaign}
+        if pause_of(database, campaign):
+            mine["spec.hts.job"] = "record"
+        if database.mongo["fireworks"].find_one({"state": "READY", **mine}, {"_id": 1}):
+            launch_in_own_folder(today, database, FWorker(name=owner_name(), query=mine))
             continue
         healer.heal()
         outcome = advance(database, campaign, check=check_here)
         if outcome.finished:
+            return
+        if outcome.paused:
+            logging.getLogger(__name__).warning("worker stops: %s", outcome.paused)
             return
         if not outcome.submitted:
             time.sleep(IDLE_SECONDS)

@@ -57,7 +57,7 @@ class CompoundDoc(PropertyDoc):
 
 #: What tables of this domain show, in this order.
 COLUMNS = (
-    Column("thermal_conductivity", "κ", "W/(m·K)", ".2f"),
+    Column("thermal_conductivity", "κ", "W/(m·K)", ".2f", good="low"),
     Column("conductivity_temperature", "T", "K", ".0f"),
     Column("lowest_frequency", "Lowest mode", "THz", "+.2f"),
     Column("dynamically_stable", "Stable"),

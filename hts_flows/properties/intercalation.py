@@ -78,7 +78,7 @@ class IntercalationDoc(PropertyDoc):
 
 #: What tables of this domain show, in this order.
 COLUMNS = (
-    Column("intercalation_energy", "E_int", "eV/M", "+.3f"),
+    Column("intercalation_energy", "E_int", "eV/M", "+.3f", good="low"),
     Column("formation_energy", "E_form", "eV/atom", "+.3f"),
     Column("average_voltage", "Voltage", "V", ".2f"),
     Column("interlayer_distance", "d", "Å", ".2f"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 _CLOCK = re.compile(r"^(?:(?P<days>\d+)-)?(?P<hours>\d{1,4}):(?P<minutes>\d{2}):(?P<seconds>\d{2})$")
 _UNITS = re.compile(r"^(?:(?P<d>\d+)\s*d)?\s*(?:(?P<h>\d+)\s*h)?\s*(?:(?P<min>\d+)\s*min)?\s*(?:(?P<s>\d+)\s*s)?$")
@@ -117,6 +117,13 @@ class Resources(BaseModel):
     pilot: bool | None = Field(
         default=None, description="Work through many calculations in one allocation; else one calculation each"
     )
+
+    @field_validator("partition", "account", "qos")
+    @classmethod
+    def _one_word(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isprintable() or not value.strip()):
+            raise ValueError("must be a name in one line")
+        return value
 
     def overridden_by(self, other: Resources) -> Resources:
         """Combine with a narrower place, which wins; its modules, commands and options are added at the end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,20 @@ def load_campaign(database: Database, name: str) -> Campaign:
 
         fetch_pool(database, table)
     return campaign
+
+
+def check_names(database: Database, names: Iterable[str]) -> None:
+    """See that campaigns are stored.
+
+    Raises
+    ------
+    InputError
+        One is not; the message lists the nearest.
+    """
+    wanted = set(names)
+    found = {document["_id"] for document in database.campaigns.find({"_id": {"$in": sorted(wanted)}}, {"_id": 1})}
+    for name in sorted(wanted - found):
+        load_campaign(database, name)
 
 
 def was_changed(database: Database, name: str) -> bool:

@@ -12,7 +12,10 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 from hts_flows.errors import StoreUnavailableError
 from hts_flows.settings import Settings, load_settings, mask_password
 from hts_flows.stores.allocations import ALLOCATION_INDEXES
+from hts_flows.stores.audit import AUDIT_INDEXES
 from hts_flows.stores.campaigns import CAMPAIGN_INDEXES, STEP_INDEXES
+from hts_flows.stores.jobs import JOB_INDEXES
+from hts_flows.stores.overview import headline_indexes
 from hts_flows.stores.pools import POOL_INDEXES
 from hts_flows.stores.rankings import RANKING_INDEXES
 from hts_flows.stores.results import RESULT_INDEXES
@@ -25,13 +28,13 @@ if TYPE_CHECKING:
 
 #: Every index of the database, declared beside the queries that need it, created on connect.
 INDEXES: dict[str, list[IndexModel]] = {
-    "results": RESULT_INDEXES,
+    "results": [*RESULT_INDEXES, *headline_indexes()],
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
     "rankings": RANKING_INDEXES,
     **POOL_INDEXES,
     "allocations": ALLOCATION_INDEXES,
-    "audit": [IndexModel([("campaigns", ASCENDING), ("at", ASCENDING)])],
+    "audit": AUDIT_INDEXES,
     # jobflow looks outputs up by uuid and takes the highest index.
     "outputs": [IndexModel([("uuid", ASCENDING), ("index", -1)])],
     # FireWorks: checking out a job, finding a job's workflow, finding what a result belongs to.
@@ -42,6 +45,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("state", ASCENDING), ("spec.hts.pool", ASCENDING), ("spec._priority", -1)]),
         IndexModel([("launches", ASCENDING)]),
         IndexModel([("spec.hts.result", ASCENDING)]),
+        *JOB_INDEXES,
     ],
     "launches": [
         IndexModel([("launch_id", ASCENDING)], unique=True),

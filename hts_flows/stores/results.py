@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.collection import Collection
 
 from hts_flows.candidates import Candidate
 from hts_flows.conditions import read_condition
@@ -15,12 +16,56 @@ from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pymongo.results import UpdateResult
 
     from hts_flows.stores.database import Database
 
+#: Name of the index by which failures are grouped, for hints.
+FAILURE_GROUP_INDEX = "failure_groups"
 RESULT_INDEXES = [
-    # Counting a campaign's states, and listing its results of one engine.
-    IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("state", ASCENDING)]),
+    # Counting a campaign's states and causes of failure, and listing its results of one engine.
+    IndexModel(
+        [
+            ("campaigns", ASCENDING),
+            ("settings_hash", ASCENDING),
+            ("state", ASCENDING),
+            ("failure.cause", ASCENDING),
+            ("role", ASCENDING),
+            ("engine", ASCENDING),
+        ]
+    ),
+    # How many results of a campaign ended lately, and when the last did.
+    IndexModel([("campaigns", ASCENDING), ("provenance.finished_at", DESCENDING)]),
+    # Failures of one cause in the order of their labels; of a campaign, as keys alone tell.
+    IndexModel(
+        [
+            ("state", ASCENDING),
+            ("failure.cause", ASCENDING),
+            ("label", ASCENDING),
+            ("_id", ASCENDING),
+            ("campaigns", ASCENDING),
+        ],
+        partialFilterExpression={"state": "failed"},
+    ),
+    # Grouping failures without reading the results.
+    IndexModel(
+        [
+            ("state", ASCENDING),
+            ("failure.cause", ASCENDING),
+            ("engine", ASCENDING),
+            ("failure.job.cluster", ASCENDING),
+            ("failure.message", ASCENDING),
+            ("provenance.finished_at", ASCENDING),
+            ("campaigns", ASCENDING),
+        ],
+        partialFilterExpression={"state": "failed"},
+        name=FAILURE_GROUP_INDEX,
+    ),
+    # What became of the results that a resubmission queued.
+    IndexModel(
+        [("attempts.resubmission", ASCENDING), ("state", ASCENDING)],
+        partialFilterExpression={"attempts.resubmission": {"$exists": True}},
+    ),
     IndexModel([("candidate_id", ASCENDING)]),
     # Results with the settings of a row, of whatever campaign.
     IndexModel([("settings_hash", ASCENDING), ("state", ASCENDING)]),
@@ -144,6 +189,35 @@ class Result(BaseModel):
         return result_key(self.candidate_id, self.settings_hash)
 
 
+#: When a document was last written, by the database's clock (UTC): what was read before can be brought up to date.
+CHANGED_AT = "changed_at"
+
+
+def stamped(update: Any) -> Any:
+    """Let a change of a result also write when it was made.
+
+    Parameters
+    ----------
+    update
+        An update of MongoDB: a dict of operators, or a pipeline.
+    """
+    if isinstance(update, Mapping):
+        return {**update, "$currentDate": {**update.get("$currentDate", {}), CHANGED_AT: True}}
+    return [*update, {"$set": {CHANGED_AT: "$$NOW"}}]
+
+
+class ResultCollection(Collection[dict[str, Any]]):
+    """The results; each change through it says when it was made. In ``bulk_write``, use :func:`stamped`."""
+
+    def update_one(self, filter: Any, update: Any, *args: Any, **options: Any) -> UpdateResult:  # noqa: A002 (as named)
+        """Change a result; as :meth:`pymongo.collection.Collection.update_one`."""
+        return super().update_one(filter, stamped(update), *args, **options)
+
+    def update_many(self, filter: Any, update: Any, *args: Any, **options: Any) -> UpdateResult:  # noqa: A002 (as named)
+        """Change results; as :meth:`pymongo.collection.Collection.update_many`."""
+        return super().update_many(filter, stamped(update), *args, **options)
+
+
 def result_key(candidate_id: str, settings_hash: str) -> str:
     """Key of a result: candidate and settings, nothing else."""
     return f"{candidate_id}:{settings_hash}"
@@ -151,7 +225,8 @@ def result_key(candidate_id: str, settings_hash: str) -> str:
 
 #: Fields of a result that can be filtered and sorted by their own name.
 TOP_FIELDS = ("candidate_id", "label", "formula", "engine", "state", "role", "settings_hash")
-_CALCULATION_FIELDS = ("energy", "max_force", "n_steps", "wall_time", "pressure")
+#: Fields of the Calculation that tables show.
+CALCULATION_FIELDS = ("energy", "max_force", "n_steps", "wall_time", "pressure")
 
 
 def field_paths(database: Database, campaign: str) -> dict[str, str]:
@@ -160,7 +235,7 @@ def field_paths(database: Database, campaign: str) -> dict[str, str]:
     sample = sample or database.results.find_one({"campaigns": campaign, "role": "candidate"}) or {}
     paths = {name: name for name in TOP_FIELDS}
     paths |= {"cause": "failure.cause"}
-    paths |= {name: f"calculation.{name}" for name in _CALCULATION_FIELDS}
+    paths |= {name: f"calculation.{name}" for name in CALCULATION_FIELDS}
     paths |= {name: f"facets.{name}" for name in sample.get("facets") or {}}
     paths |= {name: f"properties.{name}" for name in sample.get("properties") or {}}
     return paths
@@ -239,18 +314,39 @@ def find_results(
 
 def result_row(result: Result) -> dict[str, Any]:
     """Flatten a result to one row: identity, facets, state, properties (units as in the property document)."""
-    calculation = result.calculation or {}
+    failure = {"cause": result.failure.cause} if result.failure else None
+    return document_row(vars(result) | {"failure": failure})
+
+
+#: What :func:`document_row` reads of a result.
+ROW_FIELDS = (
+    "candidate_id",
+    "label",
+    "formula",
+    "facets",
+    "engine",
+    "state",
+    "failure.cause",
+    "properties",
+    *(f"calculation.{name}" for name in CALCULATION_FIELDS),
+    "settings_hash",
+)
+
+
+def document_row(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a stored result, of which :data:`ROW_FIELDS` are there, to the row of :func:`result_row`."""
+    calculation = document.get("calculation") or {}
     return {
-        "candidate_id": result.candidate_id,
-        "label": result.label,
-        "formula": result.formula,
-        **result.facets,
-        "engine": result.engine,
-        "state": result.state,
-        "cause": result.failure.cause if result.failure else None,
-        **{name: value for name, value in (result.properties or {}).items() if name != "schema_version"},
-        **{name: calculation.get(name) for name in _CALCULATION_FIELDS},
-        "settings_hash": result.settings_hash,
+        "candidate_id": document["candidate_id"],
+        "label": document["label"],
+        "formula": document["formula"],
+        **(document.get("facets") or {}),
+        "engine": document["engine"],
+        "state": document["state"],
+        "cause": (document.get("failure") or {}).get("cause"),
+        **{name: value for name, value in (document.get("properties") or {}).items() if name != "schema_version"},
+        **{name: calculation.get(name) for name in CALCULATION_FIELDS},
+        "settings_hash": document["settings_hash"],
     }
 
 

@@ -1,0 +1,1 @@
+"""Who may see and do what: users, logins, sessions, and what every request has to pass."""

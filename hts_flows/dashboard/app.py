@@ -1,0 +1,60 @@
+"""The web application: routes, what every request passes, and how errors are answered."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import Depends, FastAPI
+from starlette.staticfiles import StaticFiles
+
+import hts_flows
+from hts_flows.dashboard import api, pages
+from hts_flows.dashboard.access.gate import Gate
+from hts_flows.dashboard.dependencies import confirmed
+from hts_flows.dashboard.live import Watcher
+from hts_flows.dashboard.problems import add_handlers
+
+if TYPE_CHECKING:
+    from hts_flows.dashboard.state import Dashboard
+
+HERE = Path(__file__).parent
+
+
+def create_app(dashboard: Dashboard) -> FastAPI:
+    """Make the application of a dashboard.
+
+    Parameters
+    ----------
+    dashboard
+        What it shows, and who may see it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.watcher = Watcher(dashboard.connection)
+        yield
+        await app.state.watcher.close()
+
+    app = FastAPI(
+        title="hts_flows",
+        version=hts_flows.__version__,
+        summary="Campaigns, results, rankings, jobs, failures and the audit, as the pages of the dashboard show them.",
+        lifespan=lifespan,
+        # The document is a route of the API like others, so that it needs a login too.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(confirmed)],
+    )
+    app.state.dashboard = dashboard
+    add_handlers(app)
+    api.add_to(app)
+    pages.add_to(app)
+    app.mount("/static/plotly", StaticFiles(directory=str(files("plotly") / "package_data")))
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(Gate, dashboard=dashboard)
+    return app

@@ -1,0 +1,110 @@
+"""One candidate: its structure in three dimensions, every engine's result beside the others, and what was tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from hts_flows.dashboard.api.candidates import CandidateId, StructureQuery, cell_of, read_candidate, read_structure
+from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.templating import page
+from hts_flows.stores.result_columns import unit_of
+
+if TYPE_CHECKING:
+    from hts_flows.stores.candidates import CandidateDetail, EngineResult
+    from hts_flows.stores.result_columns import ColumnInfo
+
+router = APIRouter()
+
+#: What is compared beside the properties: field of a result, name for people, format.
+_CALCULATED = (
+    ("energy", "Total energy of the cell", ".6f"),
+    ("n_atoms", "Atoms in the cell", ""),
+    ("max_force", "Largest force", ".2e"),
+    ("pressure", "Pressure", ".3f"),
+    ("band_gap", "Kohn–Sham gap", ".3f"),
+    ("converged", "Relaxation converged", ""),
+    ("n_steps", "Geometries computed", ""),
+)
+
+
+@router.get("/candidates/{candidate_id}")
+def candidate(
+    request: Request, candidate_id: CandidateId, view: Annotated[StructureQuery, Query()], database: Db
+) -> Response:
+    """Show a candidate."""
+    detail = read_candidate(database, candidate_id)
+    shown, which = _chosen(detail, view)
+    structure = read_structure(database, candidate_id, StructureQuery(result=shown.key, which=which)) if shown else None
+    return page(
+        request,
+        "candidate.html",
+        {
+            "detail": detail,
+            "names": {one.key: _name(one, detail) for one in detail.results},
+            "structures": _structures(detail),
+            "shown": shown,
+            "which": which,
+            "cell": cell_of(structure) if structure is not None else None,
+            "properties": _properties(detail),
+            "calculated": _calculated(),
+            "failed": [one for one in detail.results if one.failure],
+        },
+    )
+
+
+def _name(result: EngineResult, detail: CandidateDetail) -> str:
+    """Tell a result from those of the same engine with other settings."""
+    names = sorted({place.name for place in result.places}) or [result.engine]
+    name = ", ".join(names)
+    alike = sum(sorted({place.name for place in one.places}) == names for one in detail.results)
+    return f"{name} ({result.settings_hash[:6]})" if alike > 1 else name
+
+
+def _structures(detail: CandidateDetail) -> list[tuple[EngineResult, str]]:
+    """Structures that can be shown: of each result the relaxed one, the start, and those of attempts."""
+    found = []
+    for result in detail.results:
+        found += [(result, "relaxed")] if result.has_structure else []
+        found += [(result, "start")] if result.has_start else []
+        found += [(result, str(one.number)) for one in result.attempts if one.has_structure or one.has_start]
+    return found
+
+
+def _chosen(detail: CandidateDetail, view: StructureQuery) -> tuple[EngineResult | None, str]:
+    """The structure that was asked for; else that of the highest row, relaxed where there is one."""
+    structures = _structures(detail)
+    if view.result is not None:
+        # What is not there is answered with 404 by whoever reads it.
+        named = next((one for one in detail.results if one.key == view.result), None)
+        return named or _gone(view.result), view.which
+    for wanted in ("relaxed", "start"):
+        for result, which in reversed(structures):
+            if which == wanted:
+                return result, which
+    return structures[-1] if structures else (None, "start")
+
+
+def _gone(key: str) -> EngineResult:
+    from hts_flows.dashboard.problems import NotFoundError
+
+    raise NotFoundError(f"this candidate has no result {key!r}", "its page lists the results")
+
+
+def _properties(detail: CandidateDetail) -> list[tuple[ColumnInfo, dict[str, Any]]]:
+    """Each property with its value in each result, by the result's key."""
+    found: dict[str, tuple[ColumnInfo, dict[str, Any]]] = {}
+    for result in detail.results:
+        for one in result.properties:
+            found.setdefault(one.column.name, (one.column, {}))[1][result.key] = one.value
+    return [pair for pair in found.values() if any(value is not None for value in pair[1].values())]
+
+
+def _calculated() -> list[tuple[str, str, str, str, str]]:
+    """Field, name, unit, description and format of what every engine gives."""
+    from hts_flows.stores.candidates import EngineResult
+
+    described = {name: EngineResult.model_fields[name].description or "" for name, _, _ in _CALCULATED}
+    return [(name, header, unit_of(described[name]), described[name], form) for name, header, form in _CALCULATED]
