@@ -6,14 +6,14 @@ import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
+from copied_evaluations import Copy, Evaluation
 
 from hts_flows.campaign import Campaign
 from hts_flows.flows import get_domain
@@ -21,12 +21,11 @@ from hts_flows.ladder import Level
 from hts_flows.launch.failures import FailureCause
 from hts_flows.launch.resubmission import plan_resubmission, resubmit
 from hts_flows.launch.submission import Wanted, pool_of, wanted_at_first_level
-from hts_flows.settings import load_settings
 from hts_flows.stores import Database
 from hts_flows.stores.allocations import Allocation, worker_name
 from hts_flows.stores.campaigns import claim_step, save_campaign, step_submitted
 from hts_flows.stores.rankings import add_ranking
-from hts_flows.stores.results import CHANGED_AT, result_key
+from hts_flows.stores.results import result_key
 
 from failed_results import fail, start, submitted  # isort: skip  (tests/, see surroundings)
 from many_jobs import new_allocation  # isort: skip
@@ -105,38 +104,6 @@ _SCREEN = {
 SEARCH = Share("search", 0, {"concentrations": ["1/9"]}, [{"engine": "sevennet", "steps": 400, "screen": _SCREEN}])
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A real one with all its documents: of its result, and of the workflows, jobs and launches of every run."""
-
-    result: dict[str, Any]
-    workflows: list[dict[str, Any]]
-    fireworks: list[dict[str, Any]]
-    launches: list[dict[str, Any]]
-
-    @classmethod
-    def read(cls, database: Database, key: str) -> Evaluation:
-        """Read a stored one."""
-        of = {"$or": [{"metadata.result": key}, {"metadata.earlier_result": key}]}
-        workflows = list(database.mongo["workflows"].find(of))
-        mine = {"fw_id": {"$in": [node for workflow in workflows for node in workflow["nodes"]]}}
-        fireworks, launches = list(database.mongo["fireworks"].find(mine)), list(database.mongo["launches"].find(mine))
-        result = database.results.find_one({"_id": key})
-        assert result is not None, key
-        return cls(result, workflows, fireworks, launches)
-
-    def after(self, other: Evaluation) -> Evaluation:
-        """Give it as if the earlier run of another one had come before."""
-        earlier = [workflow for workflow in other.workflows if "earlier_result" in workflow["metadata"]]
-        nodes = {node for workflow in earlier for node in workflow["nodes"]}
-        return Evaluation(
-            self.result | {"attempts": other.result["attempts"]},
-            self.workflows + earlier,
-            self.fireworks + [job for job in other.fireworks if job["fw_id"] in nodes],
-            self.launches + [launch for launch in other.launches if launch["fw_id"] in nodes],
-        )
-
-
 def real_evaluations(database: Database, folder: Path) -> dict[str, list[Evaluation]]:
     """Run, start, fail and resubmit a few evaluations with the package's own functions.
 
@@ -152,15 +119,14 @@ def real_evaluations(database: Database, folder: Path) -> dict[str, list[Evaluat
     dict of list of Evaluation
         One or several for each of the fates.
     """
-    space = {"domain": "intercalation", "hosts": ["graphite"], "intercalants": ["Li"]}
+    space: dict[str, Any] = {"domain": "intercalation", "hosts": ["graphite"], "intercalants": ["Li"]}
     space |= {"concentrations": ["1/6"], "stages": [2]}
     file = folder / "real.yaml"
     file.write_text(yaml.safe_dump({"name": "real", "candidates": space, "calculate": [{"engine": "sevennet"}]}))
     command = [sys.executable, "-m", "hts_flows.cli.main", "run", str(file)]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    done = database.results.find_one({"campaigns": "real", "role": "candidate"}) or {}
-    assert done["state"] == "done", done.get("failure")
-    keys = [key for key in submitted(database, "others", intercalants=("Na", "K", "Rb", "Cs")).values()]
+    (done,) = database.results.find({"campaigns": "real", "role": "candidate", "state": "done"})
+    keys = list(submitted(database, "others", intercalants=("Na", "K", "Rb", "Cs")).values())
     keys = [key for key in keys if key.startswith("intercalation-")]
     evidence = "\n".join(f"  step {number}: energy -58.2{number:03d} eV, largest force 0.1{number:02d} eV/Å"
                          for number in range(30))  # fmt: skip
@@ -171,7 +137,7 @@ def real_evaluations(database: Database, folder: Path) -> dict[str, list[Evaluat
     again, running, waiting = keys[0], keys[len(CAUSES)], keys[len(CAUSES) + 1]
     candidate = again.rpartition(":")[0]
     plan = plan_resubmission(database, "others", ids=[candidate], resources={"walltime": "8h"})
-    assert resubmit(database, plan, user="anna", reason="more time").keys == [again]
+    resubmit(database, plan, user="anna", reason="more time")
     start(database, running, folder / "running")
     resubmitted = Evaluation.read(database, again)
     finished = Evaluation.read(database, done["_id"])
@@ -182,7 +148,7 @@ def real_evaluations(database: Database, folder: Path) -> dict[str, list[Evaluat
         "failed": failed,
         "done after": [finished.after(resubmitted)],
         "queued after": [resubmitted],
-        "failed after": [one.after(resubmitted) for one in failed],
+        "failed after": [one.after(resubmitted) for one in failed if one.result["_id"] != again],
     }
 
 
@@ -307,7 +273,7 @@ class Filler:
         past = AGE * (1 - self.written / max(1, self.total)) ** 2
         if fate == "running":
             past = timedelta(minutes=30) * self.random.random()
-        copy = _Copy(self, evaluation, self.now - past - timedelta(minutes=1), fate, key, result, marks)
+        copy = Copy(self, evaluation, self.now - past - timedelta(minutes=1), fate, key, result, marks)
         for name, documents in copy.documents(energy).items():
             self._rows.setdefault(name, []).extend(documents)
         self.written += 1
@@ -338,114 +304,3 @@ class Filler:
         among = self.allocations[_ENDED:] if fate == "running" else self.allocations[:_ENDED]
         chosen = self.random.choice(among)
         return worker_name(chosen.token, 0, f"n{self.random.randint(1, 40)}:{self.random.randint(1000, 9999)}:1.00")
-
-
-@dataclass
-class _Copy:
-    """One evaluation to write, from a real one."""
-
-    filler: Filler
-    real: Evaluation
-    at: datetime
-    fate: str
-    key: str
-    result: dict[str, Any]
-    marks: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        filler = self.filler
-        self._delta = self.at - self.real.result["provenance"]["created_at"]
-        old_jobs = sorted(job["fw_id"] for job in self.real.fireworks)
-        self._jobs = {old: filler.jobs + number for number, old in enumerate(old_jobs, 1)}
-        old_launches = sorted(launch["launch_id"] for launch in self.real.launches)
-        self._launches = {old: filler.launched + number for number, old in enumerate(old_launches, 1)}
-        filler.jobs += len(old_jobs)
-        filler.launched += len(old_launches)
-        again = bool(self.real.result["attempts"])
-        self._audit = filler.resubmission(self.key, self.at, self.result["campaigns"]) if again else None
-
-    def documents(self, energy: float | None) -> dict[str, list[dict[str, Any]]]:
-        """Give the documents by collection."""
-        return {
-            "results": [self._result(energy)],
-            "workflows": [self._workflow(one) for one in self.real.workflows],
-            "fireworks": [self._firework(one) for one in self.real.fireworks],
-            "launches": [self._launch(one) for one in self.real.launches],
-        }
-
-    def _moved(self, document: dict[str, Any], *names: str) -> dict[str, Any]:
-        """Give times of a document, which FireWorks keeps as times and as texts, moved to this evaluation's."""
-        return {name: _moved(document[name], self._delta) for name in names if document.get(name) is not None}
-
-    def _named(self, document: dict[str, Any]) -> str:
-        return f"{document['name'].partition(': ')[0]}: {self.result['label']}"
-
-    def _run(self, run: dict[str, Any]) -> dict[str, Any]:
-        """Give ids and times of a run: a provenance, or an attempt."""
-        ids = {"fw_ids": [self._jobs[one] for one in run["fw_ids"]]}
-        uuids = {"job_uuids": [str(uuid.uuid4()) for _ in run["job_uuids"]]}
-        return run | ids | uuids | self._moved(run, "created_at", "finished_at")
-
-    def _result(self, energy: float | None) -> dict[str, Any]:
-        real, vary = self.real.result, self.filler.random.gauss
-        changes: dict[str, Any] = {"_id": self.key, CHANGED_AT: self.at, "provenance": self._run(real["provenance"])}
-        changes["submission"] = real["submission"] | {"at": self.at}
-        if real["properties"]:
-            varied = {name: value * vary(1, 0.3) + vary(0, 0.05) if isinstance(value, float) else value
-                      for name, value in real["properties"].items()}  # fmt: skip
-            changes["properties"] = varied | ({"intercalation_energy": energy} if energy is not None else {})
-            calculation = real["calculation"]
-            changes["calculation"] = calculation | {"energy": calculation["energy"] * vary(1, 0.2)}
-        if real["failure"]:
-            job = str(self.filler.random.randint(4000, 4000 + _ENDED))
-            usage = real["failure"]["job"] | {"job_id": job, "node": f"n{self.filler.random.randint(1, 40)}"}
-            message = real["failure"]["message"].replace("4711", job)
-            changes["failure"] = real["failure"] | {"message": message, "job": usage}
-        changes["attempts"] = [self._run(one) | {"resubmission": self._audit} for one in real["attempts"]]
-        return real | self.result | changes
-
-    def _workflow(self, real: dict[str, Any]) -> dict[str, Any]:
-        def renumbered(links: dict[str, list[int]]) -> dict[str, list[int]]:
-            return {str(self._jobs[int(one)]): [self._jobs[other] for other in links[one]] for one in links}
-
-        earlier = "earlier_result" in real["metadata"]
-        mark = {"earlier_result": self.key, "retired_by": self._audit} if earlier else {"result": self.key}
-        return _without_id(real) | {
-            "nodes": [self._jobs[one] for one in real["nodes"]],
-            "links": renumbered(real["links"]),
-            "parent_links": renumbered(real["parent_links"]),
-            "fw_states": {str(self._jobs[int(one)]): state for one, state in real["fw_states"].items()},
-            "metadata": {"campaigns": self.result["campaigns"], **mark},
-            "name": self._named(real),
-            **self._moved(real, "created_on", "updated_on"),
-        }
-
-    def _firework(self, real: dict[str, Any]) -> dict[str, Any]:
-        task = real["spec"]["_tasks"][0]
-        task = task | {"job": task["job"] | {"uuid": str(uuid.uuid4())}}
-        return _without_id(real) | {
-            "fw_id": self._jobs[real["fw_id"]],
-            "name": self._named(real),
-            "spec": real["spec"] | {"_tasks": [task], "hts": real["spec"]["hts"] | self.marks},
-            "launches": [self._launches[one] for one in real["launches"]],
-            "archived_launches": [self._launches[one] for one in real["archived_launches"]],
-            **self._moved(real, "created_on", "updated_on"),
-        }
-
-    def _launch(self, real: dict[str, Any]) -> dict[str, Any]:
-        history = [one | self._moved(one, "created_on", "updated_on") for one in real["state_history"]]
-        return _without_id(real) | {
-            "launch_id": self._launches[real["launch_id"]],
-            "fw_id": self._jobs[real["fw_id"]],
-            "fworker": real["fworker"] | {"name": self.filler.worker(self.fate)},
-            "state_history": history,
-            **self._moved(real, "time_start", "time_end"),
-        }
-
-
-def _moved(value: datetime | str, delta: timedelta) -> datetime | str:
-    return (datetime.fromisoformat(value) + delta).isoformat() if isinstance(value, str) else value + delta
-
-
-def _without_id(document: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in document.items() if name != "_id"}

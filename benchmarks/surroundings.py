@@ -94,8 +94,8 @@ def surroundings() -> Iterator[Surroundings]:
 
 
 def use_home(home: Path) -> Settings:
-    """Make an empty home, so that nothing of the user's is read or written; exits where there is no MongoDB."""
-    home.mkdir(mode=0o700)
+    """Use another home, so that nothing of the user's is read or written; exits where there is no MongoDB."""
+    home.mkdir(mode=0o700, exist_ok=True)
     for name in [name for name in os.environ if name.startswith("HTS_") and name != "HTS_MONGOD"]:
         del os.environ[name]
     # FireWorks reads its configuration from HOME.

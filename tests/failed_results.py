@@ -57,9 +57,12 @@ def fail(database, key, cause, folder="/nowhere", **job):
 
 
 def everything(database):
-    """All that is stored of results and jobs, but the audit."""
+    """All that is stored of results and jobs, but the audit, and when a result was written last."""
     names = ("results", "fireworks", "workflows", "launches", "campaigns")
-    return {name: sorted(database.mongo[name].find({}), key=lambda item: str(item["_id"])) for name in names}
+    return {
+        name: sorted(database.mongo[name].find({}, {"changed_at": 0}), key=lambda item: str(item["_id"]))
+        for name in names
+    }
 
 
 def write_geometry(folder, structure):

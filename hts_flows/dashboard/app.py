@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,18 +30,10 @@ def create_app(dashboard: Dashboard) -> FastAPI:
     dashboard
         What it shows, and who may see it.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.watcher = Watcher(dashboard.connection)
-        yield
-        await app.state.watcher.close()
-
     app = FastAPI(
         title="hts_flows",
         version=hts_flows.__version__,
         summary="Campaigns, results, rankings, jobs, failures and the audit, as the pages of the dashboard show them.",
-        lifespan=lifespan,
         # The document is a route of the API like others, so that it needs a login too.
         openapi_url=None,
         docs_url=None,
@@ -51,6 +41,7 @@ def create_app(dashboard: Dashboard) -> FastAPI:
         dependencies=[Depends(confirmed)],
     )
     app.state.dashboard = dashboard
+    app.state.watcher = Watcher(dashboard.connection)
     add_handlers(app)
     api.add_to(app)
     pages.add_to(app)

@@ -129,10 +129,16 @@ def server_for(dashboard: Dashboard, ready: Callable[[], None] | None = None) ->
             if ready is not None and self.started:
                 ready()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Streams of live updates end by themselves, so that nothing needs to be cut off.
+            await app.state.watcher.close()
+            await super().shutdown(sockets)
+
+    app = create_app(dashboard)
     configuration = dashboard.configuration
     return Server(
         uvicorn.Config(
-            create_app(dashboard),
+            app,
             # Addresses hold the token once, so no line is written for a request.
             access_log=False,
             log_level="warning",
@@ -142,7 +148,7 @@ def server_for(dashboard: Dashboard, ready: Callable[[], None] | None = None) ->
             ssl_keyfile=configuration.key,
             # Addresses that others claim to come from are not believed.
             proxy_headers=False,
-            lifespan="on",
+            lifespan="off",
         )
     )
 

@@ -152,7 +152,7 @@ def _whole_layers(structure: Structure, bonds: Bonds) -> Floats:
 
     def cut(plane: float) -> int:
         above = (heights < plane).astype(int)
-        return int(np.count_nonzero(lifted + above[bonds.second] - above[bonds.first]))
+        return int(np.count_nonzero(lifted + above[bonds.first] - above[bonds.second]))
 
     apart = np.diff(np.append(levels, levels[0] + 1.0))
     planes = [(level + width / 2) % 1.0 for level, width in zip(levels, apart, strict=True) if width > gap]

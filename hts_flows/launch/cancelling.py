@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hts_flows.errors import HtsError
 from hts_flows.launch.actions import close_audit, open_audit, take_back_reserved, workflow_states
-from hts_flows.launch.failures import FailureCause, failure
+from hts_flows.launch.failures import CANCELLED_BY_A_PERSON, FailureCause, failure
 from hts_flows.launch.queued import (
     ARRIVING,
     RECORDING,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from hts_flows.settings import Settings
     from hts_flows.stores.database import Database
 
-#: How the evidence of such a failure begins; the id in the audit follows.
-EVIDENCE = "cancelled by a person; audit "
 RUNS_ON = "it runs, and not in a SLURM job of its own: it goes on"
 
 
@@ -182,7 +180,7 @@ def _let_fail(database: Database, keys: Sequence[str], audit: str, user: str, re
     one whose end nobody knows.
     """
     message = f"cancelled by {user}" + (f": {reason}" if reason else "")
-    told = failure(FailureCause.CANCELLED, message, EVIDENCE + audit)
+    told = failure(FailureCause.CANCELLED, message, CANCELLED_BY_A_PERSON + audit)
     failed = []
     for chunk in chunks(keys):
         database.results.update_many(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
 EVIDENCE_LINES = 30
+#: How the evidence begins where somebody has cancelled it here; the id in the audit follows.
+CANCELLED_BY_A_PERSON = "cancelled by a person; audit "
 
 
 class FailureCause(StrEnum):

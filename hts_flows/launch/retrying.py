@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hts_flows.engines import engine_class
 from hts_flows.errors import InputError
+from hts_flows.launch.failures import CANCELLED_BY_A_PERSON
 from hts_flows.launch.resource_edits import read_resource_edits
 from hts_flows.launch.resubmission import Edited, Resubmission, edit_result, resubmit, revision
 from hts_flows.launch.setting_edits import adjustable_settings
@@ -62,6 +63,8 @@ def _allowed(database: Database, campaign: Campaign) -> dict[str, list[str]]:
             "settings_hash": {"$in": [level.settings_hash for level in campaign.ladder()]},
             "state": "failed",
             "failure.cause": {"$in": list(campaign.retry)},
+            # A rule for jobs that SLURM cancelled is not meant for what somebody has cancelled here.
+            "failure.evidence": {"$not": {"$regex": f"^{CANCELLED_BY_A_PERSON}"}},
         },
         {"failure.cause": 1, "attempts.failure.cause": 1},
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import UpdateMany, UpdateOne
 
 from hts_flows.stores.campaigns import now
+from hts_flows.stores.results import stamped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,13 +95,15 @@ def settle_failures(database: Database, failures: Sequence[tuple[CutOff, Failure
                 UpdateOne(
                     # Resubmitted since, it has another workflow.
                     {"_id": hts["result"], "state": "queued", "provenance.fw_ids": {"$in": [fw_id, *nodes]}},
-                    {
-                        "$set": {
-                            "state": "failed",
-                            "failure": cause.model_dump(mode="json"),
-                            "provenance.finished_at": stamp,
+                    stamped(
+                        {
+                            "$set": {
+                                "state": "failed",
+                                "failure": cause.model_dump(mode="json"),
+                                "provenance.finished_at": stamp,
+                            }
                         }
-                    },
+                    ),
                 )
             )
     failed = database.results.bulk_write(results, ordered=False).modified_count if results else 0

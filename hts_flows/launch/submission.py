@@ -16,7 +16,7 @@ from hts_flows.flows import get_domain
 from hts_flows.launch.failures import FailureCause, failure
 from hts_flows.launch.owner import owner_name
 from hts_flows.stores.campaigns import claim_is_free, now
-from hts_flows.stores.results import Result, result_key
+from hts_flows.stores.results import Result, result_key, stamped
 
 if TYPE_CHECKING:
     from fireworks import Workflow
@@ -121,7 +121,7 @@ def _submit_chunk(database: Database, campaign: str, level: Level, chunk: list[W
     operations = [
         UpdateOne(
             {"_id": key},
-            {"$setOnInsert": _new_document(item, level, claim), "$addToSet": {"campaigns": campaign}},
+            stamped({"$setOnInsert": _new_document(item, level, claim), "$addToSet": {"campaigns": campaign}}),
             upsert=True,
         )
         for key, item in zip(keys, chunk, strict=True)
@@ -218,7 +218,7 @@ def add_claimed(database: Database, keys: list[str], claim: dict[str, Any]) -> i
     if changes:
         database.results.bulk_write(
             [
-                UpdateOne({"_id": key, "submission.token": claim["token"]}, {"$set": change})
+                UpdateOne({"_id": key, "submission.token": claim["token"]}, stamped({"$set": change}))
                 for key, change in changes.items()
             ],
             ordered=False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo import ASCENDING, IndexModel
+
+from hts_flows.stores.times import UtcTime
 
 ALLOCATION_INDEXES = [
     IndexModel([("cluster", ASCENDING), ("state", ASCENDING)]),
@@ -32,7 +33,7 @@ class Death(BaseModel):
     out_of_memory: bool = Field(description="Whether the kernel killed it for want of memory")
     memory_used: float | None = Field(default=None, description="Most memory it held, MB")
     node: str = Field(description="Node it ran on")
-    at: datetime = Field(description="When it was seen (UTC)")
+    at: UtcTime = Field(description="When it was seen (UTC)")
 
 
 class Allocation(BaseModel):
@@ -52,8 +53,8 @@ class Allocation(BaseModel):
     state: AllocationState = Field(default="submitting", description="submitting, queued or ended")
     job_id: str | None = Field(default=None, description="SLURM's job id")
     owner: str = Field(description="Launcher that submitted it, host:pid:start")
-    created_at: datetime = Field(description="When it was claimed (UTC)")
-    seen_at: datetime | None = Field(default=None, description="When SLURM last knew it (UTC)")
+    created_at: UtcTime = Field(description="When it was claimed (UTC)")
+    seen_at: UtcTime | None = Field(default=None, description="When SLURM last knew it (UTC)")
     restarts: int = Field(default=0, description="How often SLURM started it again")
     done: int = Field(default=0, description="FireWorks jobs its workers have run")
     deaths: list[Death] = Field(default_factory=list, description="Workers that did not end by themselves")

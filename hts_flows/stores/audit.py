@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from hts_flows.errors import InputError
-from hts_flows.stores.paging import Keyset, Page, as_utc, checked_limit
+from hts_flows.stores.paging import Keyset, Page, checked_limit
+from hts_flows.stores.times import UtcTime, as_utc
 from hts_flows.stores.unions import union
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class AuditRow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(description="Key in the audit")
-    at: datetime = Field(description="When it was made (UTC)")
+    at: UtcTime = Field(description="When it was made (UTC)")
     user: str = Field(description="Who made it")
     action: str = Field(description="resubmit, undo, pause, resume, cancel, priority, …")
     reason: str = Field(description="Why, in that person's words; empty where none was given")

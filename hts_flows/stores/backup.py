@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -23,6 +24,7 @@ from hts_flows.errors import InputError
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
+_READ_AT_ONCE = 1 << 20
 BATCH = 500
 _RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 
@@ -104,6 +106,10 @@ def read_backup(database: Database, source: Path, *, replace: bool = False) -> i
             "add --replace to drop what it holds (make a backup first), or set HTS_DATABASE to a new name",
         )
     try:
+        # The checksum is at the end, where reading the archive need not come.
+        with gzip.open(source) as whole:
+            while whole.read(_READ_AT_ONCE):
+                pass
         with tarfile.open(source, mode="r:gz") as archive:
             members = [member for member in archive if member.name.endswith(".bson")]
             if not members:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from hts_flows.stores.times import UtcTime
 
 SECONDS_IN_A_MINUTE = 60.0
 
@@ -103,8 +103,8 @@ class CampaignCard(BaseModel):
     name: str = Field(description="Name of the campaign")
     state: str = Field(description="running, finished, paused, …, as stored")
     domain: str = Field(description="Family of its candidates")
-    created_at: datetime = Field(description="When it was stored first (UTC)")
-    last_activity: datetime = Field(description="When a result ended last, or the campaign was changed (UTC)")
+    created_at: UtcTime = Field(description="When it was stored first (UTC)")
+    last_activity: UtcTime = Field(description="When a result ended last, or the campaign was changed (UTC)")
     rows: list[RowCard] = Field(description="Rows of its ladder, cheapest first")
     counts: StateCounts = Field(description="Results of all rows by state")
     failures: list[CauseCount] = Field(description="Failures by cause, the most frequent first")

@@ -97,7 +97,8 @@ def save_campaign(database: Database, campaign: Campaign, *, update: bool = Fals
         database.campaigns.update_one(
             {"_id": campaign.name},
             {
-                "$set": {"content": content, "updated_at": now(), "state": "running"},
+                "$set": {"content": content, "updated_at": now()}
+                | ({} if stored.get("paused") else {"state": "running"}),
                 "$push": {"history": {"content": stored["content"], "until": now()}},
             },
         )
@@ -152,9 +153,9 @@ def campaign_names(database: Database) -> list[str]:
 
 
 def set_campaign_state(database: Database, name: str, state: str) -> None:
-    """Store whether a campaign runs or is finished."""
+    """Store whether a campaign runs or is finished; one that a person has paused stays so."""
     database.campaigns.update_one(
-        {"_id": name, "state": {"$ne": state}}, {"$set": {"state": state, "updated_at": now()}}
+        {"_id": name, "state": {"$ne": state}, "paused": None}, {"$set": {"state": state, "updated_at": now()}}
     )
 
 

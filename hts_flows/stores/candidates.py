@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +13,7 @@ from hts_flows.errors import InputError
 from hts_flows.flows import domain_names, get_domain
 from hts_flows.stores.result_columns import ColumnInfo, columns_of
 from hts_flows.stores.results import Attempt, Failure, Provenance, State, result_key
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -110,7 +110,7 @@ class Standing(BaseModel):
     campaign: str = Field(description="Name of the campaign")
     settings_hash: str = Field(description="The row of the ladder whose values are predicted")
     number: int = Field(description="Number of the ranking")
-    created_at: datetime = Field(description="When it was made (UTC)")
+    created_at: UtcTime = Field(description="When it was made (UTC)")
     asked: bool = Field(description="Whether it sent the candidate to be computed; else its result was there already")
     by: str = Field(description="Property that is predicted")
     unit: str = Field(description="Its unit")

@@ -14,11 +14,12 @@ from hts_flows.settings import Settings, load_settings, mask_password
 from hts_flows.stores.allocations import ALLOCATION_INDEXES
 from hts_flows.stores.audit import AUDIT_INDEXES
 from hts_flows.stores.campaigns import CAMPAIGN_INDEXES, STEP_INDEXES
+from hts_flows.stores.candidates import CANDIDATE_RANKING_INDEXES
 from hts_flows.stores.jobs import JOB_INDEXES
 from hts_flows.stores.overview import headline_indexes
 from hts_flows.stores.pools import POOL_INDEXES
 from hts_flows.stores.rankings import RANKING_INDEXES
-from hts_flows.stores.results import RESULT_INDEXES
+from hts_flows.stores.results import RESULT_INDEXES, ResultCollection
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -31,7 +32,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "results": [*RESULT_INDEXES, *headline_indexes()],
     "campaigns": CAMPAIGN_INDEXES,
     "steps": STEP_INDEXES,
-    "rankings": RANKING_INDEXES,
+    "rankings": [*RANKING_INDEXES, *CANDIDATE_RANKING_INDEXES],
     **POOL_INDEXES,
     "allocations": ALLOCATION_INDEXES,
     "audit": AUDIT_INDEXES,
@@ -83,9 +84,9 @@ class Database:
         return mask_password(self.uri)
 
     @property
-    def results(self) -> Collection[dict[str, Any]]:
+    def results(self) -> ResultCollection:
         """One document for each (candidate, settings)."""
-        return self.mongo["results"]
+        return ResultCollection(self.mongo, "results")
 
     @property
     def campaigns(self) -> Collection[dict[str, Any]]:

@@ -14,8 +14,9 @@ from hts_flows.engines import engine_names
 from hts_flows.errors import InputError
 from hts_flows.launch.failures import REMEDIES, FailureCause, proposed_change
 from hts_flows.stores.campaigns import campaign_names
-from hts_flows.stores.paging import Keyset, Page, as_utc, checked_limit
+from hts_flows.stores.paging import Keyset, Page, checked_limit
 from hts_flows.stores.results import FAILURE_GROUP_INDEX, Failure, JobUsage
+from hts_flows.stores.times import UtcTime, as_utc
 from hts_flows.stores.unions import union
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class FailureGroup(BaseModel):
     )
     messages_read: int = Field(description="Results whose messages were counted")
     examples: list[Example] = Field(description=f"The first {MOST_EXAMPLES} by label")
-    first: datetime | None = Field(description="When the first of them ended (UTC)")
-    last: datetime | None = Field(description="When the last of them ended (UTC)")
+    first: UtcTime | None = Field(description="When the first of them ended (UTC)")
+    last: UtcTime | None = Field(description="When the last of them ended (UTC)")
 
 
 class FailedResult(BaseModel):
@@ -120,7 +121,7 @@ class FailedResult(BaseModel):
     message: str = Field(description="The error in one line")
     job: JobUsage | None = Field(description="SLURM job it was in: node, id, time and memory asked and used")
     attempts: int = Field(description="Runs so far, the failed one included")
-    finished_at: datetime | None = Field(description="When it ended (UTC)")
+    finished_at: UtcTime | None = Field(description="When it ended (UTC)")
 
 
 def split_change(text: str) -> ProposedChange | None:

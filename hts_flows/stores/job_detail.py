@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -14,6 +13,7 @@ from hts_flows.stores.job_graph import JobGraph, lay_out, nearest_nodes, read_li
 from hts_flows.stores.job_inputs import JobInputs, job_inputs
 from hts_flows.stores.job_rows import as_time, run_time
 from hts_flows.stores.results import Attempt, Failure, JobUsage
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,8 @@ class JobLaunch(BaseModel):
     worker: str | None = Field(default=None, description="FireWorks name of the worker")
     host: str | None = Field(default=None, description="Machine it ran on")
     folder: str | None = Field(default=None, description="Folder it ran in")
-    started_at: datetime | None = Field(default=None, description="When it began (UTC)")
-    ended_at: datetime | None = Field(default=None, description="When it ended (UTC)")
+    started_at: UtcTime | None = Field(default=None, description="When it began (UTC)")
+    ended_at: UtcTime | None = Field(default=None, description="When it ended (UTC)")
     run_time: float | None = Field(default=None, description="How long it ran, or has been running, s")
     archived: bool = Field(default=False, description="Whether the job was made ready again after it")
     allocation: str | None = Field(default=None, description="Key of the SLURM job it was in; None: no SLURM")
@@ -54,7 +54,7 @@ class AttemptColumn(BaseModel):
     state: str = Field(description="queued, done or failed")
     cause: str | None = Field(default=None, description="Why it failed, one of the causes of failure")
     message: str | None = Field(default=None, description="The error in one line")
-    finished_at: datetime | None = Field(default=None, description="When it ended (UTC)")
+    finished_at: UtcTime | None = Field(default=None, description="When it ended (UTC)")
     folder: str | None = Field(default=None, description="Folder it ran in")
     resources: dict[str, Any] = Field(default={}, description="What its SLURM jobs asked for beyond the cluster's")
     settings: dict[str, Any] = Field(
@@ -77,8 +77,8 @@ class JobDetail(BaseModel):
     pool: str | None = Field(default=None, description="Kind of work: engine and what its jobs ask of SLURM")
     priority: float | None = Field(default=None, description="Higher ones are taken first")
     campaigns: list[str] = Field(default=[], description="Campaigns that want it")
-    created_at: datetime | None = Field(default=None, description="When it was added (UTC)")
-    updated_at: datetime | None = Field(default=None, description="When it changed last (UTC)")
+    created_at: UtcTime | None = Field(default=None, description="When it was added (UTC)")
+    updated_at: UtcTime | None = Field(default=None, description="When it changed last (UTC)")
     lost: int = Field(default=0, description="How many workers died with it")
     expected: float | None = Field(default=None, description="How long it was expected to run, s")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from hts_flows.stores.allocations import token_of
-from hts_flows.stores.paging import as_utc
+from hts_flows.stores.times import UtcTime, as_utc
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -32,8 +32,8 @@ class JobRow(BaseModel):
     job: str | None = Field(default=None, description="calculate, or record")
     pool: str | None = Field(default=None, description="Kind of work")
     priority: float | None = Field(default=None, description="Higher ones are taken first")
-    created_at: datetime | None = Field(default=None, description="When it was added (UTC)")
-    updated_at: datetime | None = Field(default=None, description="When it changed last (UTC)")
+    created_at: UtcTime | None = Field(default=None, description="When it was added (UTC)")
+    updated_at: UtcTime | None = Field(default=None, description="When it changed last (UTC)")
     worker: str | None = Field(default=None, description="FireWorks name of the worker that has or had it")
     host: str | None = Field(default=None, description="Machine it runs or ran on")
     folder: str | None = Field(default=None, description="Folder it runs or ran in")

@@ -31,8 +31,8 @@ from hts_flows.stores.campaign_cards import (
     StateCounts,
 )
 from hts_flows.stores.campaigns import load_campaign, now
-from hts_flows.stores.paging import as_utc
 from hts_flows.stores.results import result_key
+from hts_flows.stores.times import as_utc
 from hts_flows.stores.unions import union
 
 if TYPE_CHECKING:

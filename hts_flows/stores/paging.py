@@ -7,13 +7,14 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, Field
 from pymongo import ASCENDING, DESCENDING
 
 from hts_flows.errors import InputError
+from hts_flows.stores.times import as_utc
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -68,11 +69,6 @@ class Cursor:
         value = {"time": as_utc(self.value).isoformat()} if isinstance(self.value, datetime) else self.value
         content = json.dumps([sorting, value, self.key, int(self.back)], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).rstrip(b"=").decode()
-
-
-def as_utc(time: datetime) -> datetime:
-    """Give a time its time zone: MongoDB's are UTC and do not say so."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 @dataclass(frozen=True)

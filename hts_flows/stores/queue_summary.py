@@ -12,6 +12,7 @@ from hts_flows.slurm.jobs import WAITING
 from hts_flows.stores.allocations import token_of
 from hts_flows.stores.job_rows import as_time, run_time
 from hts_flows.stores.jobs import JobState, count_jobs
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -25,7 +26,7 @@ class WorkerRow(BaseModel):
 
     worker: str = Field(description="FireWorks name of the worker")
     host: str | None = Field(default=None, description="Machine it is on")
-    since: datetime | None = Field(default=None, description="When it began the job (UTC)")
+    since: UtcTime | None = Field(default=None, description="When it began the job (UTC)")
     run_time: float | None = Field(default=None, description="How long the job has been running, s")
     fw_id: int = Field(description="FireWorks id of the job")
     name: str | None = Field(default=None, description="Name of the job")
@@ -48,13 +49,13 @@ class WaitingJob(BaseModel):
 
     fw_id: int = Field(description="FireWorks id")
     name: str = Field(description="Name of the job")
-    created_at: datetime | None = Field(default=None, description="When it was added (UTC)")
+    created_at: UtcTime | None = Field(default=None, description="When it was added (UTC)")
 
 
 class QueueSummary(BaseModel):
     """The queue at one moment."""
 
-    at: datetime = Field(description="That moment (UTC)")
+    at: UtcTime = Field(description="That moment (UTC)")
     states: dict[JobState, int] = Field(description="Jobs by state")
     workers: list[WorkerRow] = Field(description=f"Workers that run a job, latest first, {MOST_WORKERS} at most")
     workers_left_out: int = Field(default=0, description="Workers that are not listed")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from bson.binary import Binary
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
+
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ class Ranking(BaseModel):
     trains: bool = Field(
         default=False, description="Whether it asked for the training set, or newcomers to it; nothing was predicted"
     )
-    created_at: datetime = Field(description="When it was made (UTC)")
+    created_at: UtcTime = Field(description="When it was made (UTC)")
     by: str = Field(description="Property that is predicted, e.g. thermal_conductivity")
     unit: str = Field(default="", description="Its unit")
     minimize: bool = Field(description="Whether low values are wanted")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +12,7 @@ from pymongo.collection import Collection
 from hts_flows.candidates import Candidate
 from hts_flows.conditions import read_condition
 from hts_flows.errors import InputError, nearest
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 #: Name of the index by which failures are grouped, for hints.
 FAILURE_GROUP_INDEX = "failure_groups"
 RESULT_INDEXES = [
+    # What has changed since it was read last.
+    IndexModel(
+        [("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("changed_at", ASCENDING), ("_id", ASCENDING)]
+    ),
     # Counting a campaign's states and causes of failure, and listing its results of one engine.
     IndexModel(
         [
@@ -120,7 +124,7 @@ class Attempt(BaseModel):
     job_uuids: list[str] = Field(default_factory=list, description="jobflow jobs, their outputs are in the JobStore")
     fw_ids: list[int] = Field(default_factory=list, description="FireWorks ids; their launches stay readable")
     folder: str | None = Field(default=None, description="Folder it ran in, host:path")
-    finished_at: datetime | None = Field(default=None, description="When it ended (UTC)")
+    finished_at: UtcTime | None = Field(default=None, description="When it ended (UTC)")
     settings: dict[str, Any] = Field(default_factory=dict, description="Engine settings it ran with")
     resources: dict[str, Any] | None = Field(
         default=None, description="What its SLURM jobs asked for beyond the cluster's settings"
@@ -148,8 +152,8 @@ class Provenance(BaseModel):
     folder: str | None = Field(default=None, description="Folder the engine ran in, host:path")
     versions: dict[str, str] = Field(default_factory=dict, description="Engine and package versions that ran")
     structure: dict[str, Any] = Field(default_factory=dict, description="How the starting structure was built")
-    created_at: datetime | None = Field(default=None, description="When it was first asked for (UTC)")
-    finished_at: datetime | None = Field(default=None, description="When it was recorded (UTC)")
+    created_at: UtcTime | None = Field(default=None, description="When it was first asked for (UTC)")
+    finished_at: UtcTime | None = Field(default=None, description="When it was recorded (UTC)")
 
 
 class Result(BaseModel):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -38,6 +41,7 @@ _FIGURE: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
+_STYLE_ID = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 Theme = Literal["light", "dark"]
 
 
@@ -92,6 +96,13 @@ class Axes:
     colours: list[ColumnInfo]
 
 
+@cache
+def plotly_styles() -> tuple[str, ...]:
+    """Ids of the style elements that plotly's script makes when it is loaded, unless there are elements with them."""
+    script = files("plotly").joinpath("package_data", "plotly.min.js").read_bytes()
+    return tuple(sorted({one.decode() for one in _STYLE_ID.findall(script)}))
+
+
 def wanted_of(domain: str | None, by: str | None = None, *, minimize: bool = True) -> tuple[str, bool] | None:
     """Tell which property is wanted, and whether low values of it are.
 
@@ -127,8 +138,11 @@ def axes_of(snapshot: Snapshot, wanted: tuple[str, bool] | None) -> Axes:
     properties = [one.name for one in numeric if one.group == "property" and one.name != by]
     x = (properties or [name for name in names if name != by] or [by])[0]
     groups = [one for one in snapshot.columns if one.group == "facet" or one.name == "state"]
-    few = [one.name for one in groups if one.group == "facet" and 1 < frame[one.name].nunique() <= _MOST_COLOURS]
-    return Axes(by, minimize, x, by, few[0] if few else None, numeric, [*groups, *numeric])
+    counts = {one.name: int(frame[one.name].nunique()) for one in groups if one.group == "facet"}
+    few = [one for one in groups if 1 < counts.get(one.name, 0) <= _MOST_COLOURS]
+    # Names are told apart by colour better than numbers are.
+    few.sort(key=lambda one: (one.kind in ("number", "integer"), counts[one.name]))
+    return Axes(by, minimize, x, by, few[0].name if few else None, numeric, [*groups, *numeric])
 
 
 def _periodic_table(snapshot: Snapshot, axes: Axes, query: FigureQuery) -> go.Figure:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.problems import NAMED, NotFoundError
@@ -36,6 +36,14 @@ class JobQuery(JobFilter):
         default=None, max_length=_LONGEST_CURSOR, description="'next' or 'previous' of another page; none: the first"
     )
     limit: int = Field(default=100, ge=1, le=MOST_ROWS, description="Most rows of a page")
+
+    @field_validator("*")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """Take the place of the filter's, for which every field is a text."""
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("must not hold control characters")
+        return value
 
     @property
     def order(self) -> JobSort:

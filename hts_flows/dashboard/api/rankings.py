@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -19,6 +18,7 @@ from hts_flows.launch.outcomes import Outcome
 from hts_flows.stores.database import Database
 from hts_flows.stores.ranking_queries import current_table, history, read_outcomes
 from hts_flows.stores.rankings import TABLE_COLUMNS, Ranking, Status, rankings_of
+from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ class Trial(BaseModel):
 
     trial: int = Field(description="Counts up from 1, the training set included")
     asked_in: int = Field(description="Number of the ranking that asked for it")
-    asked_at: datetime = Field(description="When (UTC)")
+    asked_at: UtcTime = Field(description="When (UTC)")
     candidate_id: str = Field(description="Deterministic id of the candidate")
     label: str = Field(description="Name for people")
     mean: float | None = Field(description="Value predicted then, in the property's unit; null without a model")

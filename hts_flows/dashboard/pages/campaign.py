@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from hts_flows.dashboard.api.figures import NO_COLUMN, FigureQuery, axes_of, wanted_of
+from hts_flows.dashboard.api.figures import NO_COLUMN, FigureQuery, axes_of, plotly_styles, wanted_of
 from hts_flows.dashboard.api.rankings import RankingQuery, ranking_page, read_search, trials_of
 from hts_flows.dashboard.api.results import LONGEST, MOST, CampaignName, Filters, no_row
 from hts_flows.dashboard.dependencies import Db, Running
@@ -55,7 +55,13 @@ def campaign(
     campaign_named(database, campaign)
     card = campaign_card(database, campaign)
     row = _row(card, view)
-    context: dict[str, Any] = {"card": card, "row": row, "view": view, "tab": view.tab}
+    context: dict[str, Any] = {
+        "card": card,
+        "row": row,
+        "view": view,
+        "tab": view.tab,
+        "plotly_styles": plotly_styles(),
+    }
     status = 200
     if view.tab == "file":
         context |= _file(database, campaign)

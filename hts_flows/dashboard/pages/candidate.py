@@ -8,7 +8,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from hts_flows.dashboard.api.candidates import CandidateId, StructureQuery, cell_of, read_candidate, read_structure
+from hts_flows.dashboard.api.figures import plotly_styles
 from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.problems import NotFoundError
 from hts_flows.dashboard.templating import page
 from hts_flows.stores.result_columns import unit_of
 
@@ -43,6 +45,7 @@ def candidate(
         "candidate.html",
         {
             "detail": detail,
+            "plotly_styles": plotly_styles(),
             "names": {one.key: _name(one, detail) for one in detail.results},
             "structures": _structures(detail),
             "shown": shown,
@@ -74,23 +77,24 @@ def _structures(detail: CandidateDetail) -> list[tuple[EngineResult, str]]:
 
 
 def _chosen(detail: CandidateDetail, view: StructureQuery) -> tuple[EngineResult | None, str]:
-    """The structure that was asked for; else that of the highest row, relaxed where there is one."""
+    """The structure that was asked for; else that of the highest row, relaxed where there is one.
+
+    Raises
+    ------
+    NotFoundError
+        The candidate has no such result.
+    """
     structures = _structures(detail)
     if view.result is not None:
-        # What is not there is answered with 404 by whoever reads it.
         named = next((one for one in detail.results if one.key == view.result), None)
-        return named or _gone(view.result), view.which
-    for wanted in ("relaxed", "start"):
+        if named is None:
+            raise NotFoundError(f"this candidate has no result {view.result!r}", "its page lists the results")
+        return named, view.which
+    for wanted in (view.which, "relaxed", "start"):
         for result, which in reversed(structures):
             if which == wanted:
                 return result, which
     return structures[-1] if structures else (None, "start")
-
-
-def _gone(key: str) -> EngineResult:
-    from hts_flows.dashboard.problems import NotFoundError
-
-    raise NotFoundError(f"this candidate has no result {key!r}", "its page lists the results")
 
 
 def _properties(detail: CandidateDetail) -> list[tuple[ColumnInfo, dict[str, Any]]]:

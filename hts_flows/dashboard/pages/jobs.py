@@ -28,7 +28,7 @@ LIVE = frozenset({"PAUSED", "WAITING", "READY", "RESERVED", "RUNNING"})
 BOX = (264, 40)
 PITCH = (330, 52)
 _MARGIN = 6
-_LONGEST_NAME = 35
+_LONGEST_NAME, _BEGINNING = 35, 13
 _WORKER_PARTS = 3
 
 
@@ -127,7 +127,7 @@ def output(
     again = request.headers.get("x-live") is not None and not alone
     ends = [] if again else read_evidence(dashboard.settings, database, fw_id)
     template = "job_output_ends.html" if alone else "job_output.html"
-    return page(request, template, {"job": detail, "ends": ends, "lines": LINES})
+    return page(request, template, {"job": detail, "ends": ends, "lines": LINES, "level": 3 if alone else 2})
 
 
 def candidate_of(row: JobRow) -> str | None:
@@ -169,19 +169,20 @@ def used_of(detail: JobDetail) -> list[Used]:
 
 def compare(attempts: list[AttemptColumn]) -> list[Compared]:
     """Put the runs of a result beside each other, row by row, and mark what each has otherwise than the one before."""
-    values: dict[str, list[Any]] = {
-        "Cause": [run.cause for run in attempts],
-        "Message": [run.message for run in attempts],
-    }
+    values: dict[str, list[Any]] = {}
     for name in sorted({name for run in attempts for name in run.resources}):
         values[RESOURCES + name] = [run.resources.get(name) for run in attempts]
     for name in sorted({name for run in attempts for name in run.settings if not name.startswith(RESOURCES)}):
         values[name] = [run.settings.get(name) for run in attempts]
-    rows = []
-    for name, row in values.items():
-        changed = [False, *(now != before for before, now in pairwise(row))]
-        rows.append(Compared(name, any(changed), list(zip(row, changed, strict=True))))
-    return rows
+    # A run that has not failed has no cause, which is no difference of the kind that is looked for.
+    causes = [Compared("Cause", *_marked([run.cause for run in attempts], none=False))]
+    return causes + [Compared(name, *_marked(row)) for name, row in values.items()]
+
+
+def _marked(row: list[Any], *, none: bool = True) -> tuple[bool, list[tuple[Any, bool]]]:
+    """Mark what is another value than the one before; ``none`` says whether None is a value."""
+    changed = [now != before and (none or None not in (now, before)) for before, now in pairwise(row)]
+    return any(changed), list(zip(row, [False, *changed], strict=True))
 
 
 def draw(graph: JobGraph) -> Drawing:
@@ -195,7 +196,7 @@ def draw(graph: JobGraph) -> Drawing:
             node=node,
             x=_MARGIN + node.x * PITCH[0],
             y=_MARGIN + (node.y + (graph.rows - sizes[node.x]) / 2) * PITCH[1],
-            name=node.name if len(node.name) <= _LONGEST_NAME else node.name[: _LONGEST_NAME - 1] + "…",
+            name=_short(node.name),
             parents=parents[node.fw_id],
         )
         for node in graph.nodes
@@ -206,6 +207,13 @@ def draw(graph: JobGraph) -> Drawing:
         nodes=list(nodes.values()),
         arrows=[(link.parent, link.child, _curve(nodes[link.parent], nodes[link.child])) for link in graph.links],
     )
+
+
+def _short(name: str) -> str:
+    """Cut a long name in the middle: jobs of a workflow often differ at its end."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_BEGINNING].rstrip()}…{name[-(_LONGEST_NAME - _BEGINNING - 1) :].lstrip()}"
 
 
 def _curve(parent: DrawnNode, child: DrawnNode) -> str:

@@ -19,7 +19,7 @@ from hts_flows.dashboard.api.resubmissions import (
 )
 from hts_flows.dashboard.dependencies import Db, Operator, Running
 from hts_flows.dashboard.forms import FormData
-from hts_flows.dashboard.problems import ChangedError
+from hts_flows.dashboard.problems import ChangedError, Problem
 from hts_flows.dashboard.templating import page
 from hts_flows.errors import InputError
 from hts_flows.launch.editable import editable_fields
@@ -52,6 +52,14 @@ def choose(
     fields = editable_fields(plan.results, dashboard.settings.clusters)
     values = {f"{field.kind}.{field.name}": field.proposed for field in fields if field.proposed}
     return page(request, "resubmit.html", _context(plan, selection, fields, values))
+
+
+@router.get("/resubmit/plan")
+def no_plan(request: Request, operator: Operator) -> Response:
+    """Say that a plan has no address: it belongs to the form that asked for it."""
+    del operator
+    problem = Problem(error="a plan is not kept", hint="choose again what is to run: the page 'Failures' lists it")
+    return page(request, "problem.html", {"problem": problem, "status": 200})
 
 
 @router.post("/resubmit/plan")

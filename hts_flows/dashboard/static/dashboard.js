@@ -108,6 +108,13 @@ document.getElementById("theme")?.addEventListener("click", () => {
 
 // --- Figures: plotly's JSON from the API, drawn in the colours of the page
 
+// plotly sets the attribute "style" of some elements it draws, which the policy of the pages refuses; the same through
+// the style's own interface is allowed.
+SVGElement.prototype.setAttribute = function setAttribute(name, value) {
+  if (name === "style") this.style.cssText = value;
+  else Element.prototype.setAttribute.call(this, name, value);
+};
+
 /** Wait for plotly, whose script is loaded after this one. */
 async function plotly() {
   if (window.Plotly) return true;
@@ -135,7 +142,7 @@ async function draw(plot) {
   const figure = await answer.json();
   // What a person has zoomed into stays when the values change.
   figure.layout.uirevision = "same";
-  plot.prefix = figure.layout.meta?.prefix ?? "";
+  plot.beginning = figure.layout.meta?.prefix ?? "";
   await window.Plotly.react(plot, figure.data, figure.layout, { displaylogo: false, responsive: true });
   if (!plot.dataset.ready) {
     plot.dataset.ready = "1";
@@ -143,7 +150,7 @@ async function draw(plot) {
       const target = event.points?.[0]?.customdata;
       const id = Array.isArray(target) ? target[0] : target;
       if (plot.dataset.opens && typeof id === "string" && id) {
-        location.assign(plot.dataset.opens + encodeURIComponent(plot.prefix + id));
+        location.assign(plot.dataset.opens + encodeURIComponent(plot.beginning + id));
       }
     });
   }
