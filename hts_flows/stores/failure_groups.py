@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Messages of a group that are told, and examples.
 MOST_MESSAGES, MOST_EXAMPLES = 5, 3
 #: Results of a group whose messages are read.
-MESSAGES_READ = 2000
+MESSAGES_READ = 400
 _LONGEST_MESSAGE = 300
 #: What differs from one message to the next of the same kind: times, ids in hexadecimal, numbers.
 _PARTICULARS = re.compile(

@@ -48,8 +48,8 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
     """Open a site in a browser of its own; afterwards nothing may have gone wrong in it."""
     visits: list[Visit] = []
 
-    def open_site(site: Site, **options: object) -> Visit:
-        one = Visit(chromium, site, **options)
+    def open_site(site: Site, user: str | None = None, *, dark: bool = False) -> Visit:
+        one = Visit(chromium, site, user, dark=dark)
         visits.append(one)
         return one
 

@@ -16,6 +16,9 @@ function isInUse(part) {
 }
 
 async function refresh() {
+  const recovers = document.querySelector("[data-recovers]") !== null;
+  // Pages without such parts, among them those that answer a form, stay as they are.
+  if (!recovers && document.querySelector("[data-part]") === null) return;
   if (document.hidden || busy) {
     again = true;
     return;
@@ -24,24 +27,16 @@ async function refresh() {
   again = false;
   try {
     const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
-    if (answer.redirected) {
+    if (answer.redirected || (recovers && answer.ok)) {
       location.reload();
       return;
     }
-    if (!answer.ok && !document.querySelector("[data-part]")) return;
-    if (answer.status === 503) return;
+    if (!answer.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!document.querySelector("[data-part]") && fresh.querySelector("[data-part]")) {
-      location.reload();
-      return;
-    }
     for (const part of document.querySelectorAll("[data-part]")) {
       const replacement = fresh.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
       if (replacement === null || isInUse(part) || replacement.isEqualNode(part.pristine ?? part)) continue;
       replace(part, replacement);
-    }
-    for (const plot of document.querySelectorAll("[data-figure]:not([data-still])")) {
-      if (plot.drawn && Date.now() - plot.drawn > REDRAW) draw(plot);
     }
   } catch (error) {
     // The stream says what is wrong; here nothing is to be done.
@@ -176,7 +171,9 @@ function prepare(root) {
   for (const form of root.querySelectorAll("form[method=get]")) {
     // Filters that are empty do not belong into an address that people share.
     form.addEventListener("formdata", (event) => {
-      for (const [name, value] of [...event.formData.entries()]) if (value === "") event.formData.delete(name);
+      const filled = [...event.formData.entries()].filter(([, value]) => value !== "");
+      for (const name of [...event.formData.keys()]) event.formData.delete(name);
+      for (const [name, value] of filled) event.formData.append(name, value);
     });
   }
   for (const plot of root.querySelectorAll("[data-figure]")) {
