@@ -129,6 +129,8 @@ def test_a_resource_that_would_end_the_line_of_the_batch_script_is_refused(site,
 
 def test_the_form_is_filled_with_the_remedy_and_leads_over_the_diff_to_the_audit(site, database, failed, visit):
     visited = visit(site)
+    # What the browser itself says of a form that comes back with what cannot be.
+    visited.expected = ("422",)
     page = visited.open("resubmit?cause=walltime&campaign=small")
     assert page.input_value("[id='resource.walltime']") == "x2"
     assert "04:00:00" in page.inner_text("[id='resource.walltime-help']")
