@@ -33,7 +33,7 @@ from hts_flows.settings import load_settings
 from hts_flows.stores import Database, connect
 from hts_flows.stores.database import open_database, prepare
 
-from dashboard_pages import OK, PATIENCE, Browser, Row, far_cursor, pages  # isort: skip
+from dashboard_pages import OK, PATIENCE, Browser, Row, far_cursor, pages, peer_pages  # isort: skip
 from many_campaigns import Filler, real_evaluations  # isort: skip
 from many_jobs import CallCounter  # isort: skip  (tests/, see surroundings)
 
@@ -55,7 +55,7 @@ COLUMNS = [
     Column("worst", "worst", "ms", ".0f"),
     Column("cpu", "CPU time", "ms", ".0f"),
 ]
-PEER_COLUMNS = [*(column for column in COLUMNS if column.name not in {"status", "calls"})]
+PEER_COLUMNS = [*(column for column in COLUMNS if column.name != "calls")]
 PEER_COLUMNS += [
     Column("indexes", "indexes"),
     Column("ratio", "ratio to hts", "", ".1f"),
@@ -174,10 +174,11 @@ def measure_fireworks(database: Database, folder: Path, mongod: psutil.Process, 
     with running([*command, "--host", "127.0.0.1", "--port", str(port)], folder) as process:
         _wait_until(lambda: _answers(port) and len(processes_of(process.pid)) > 1)
         browser = Browser(port, [*processes_of(process.pid), mongod])
-        for name, path in {"home": "/", "workflows": "/wf/", "fireworks": "/fw/", "report": "/report/"}.items():
+        for name, (path, like) in peer_pages(database).items():
             stderr.print(f"lpad webgui, {name}, {indexes} …")
-            rows.append(browser.row(name, path, PEER_REQUESTS))
-            rows[-1].indexes = indexes
+            row = browser.row(name, path, PEER_REQUESTS)
+            row.indexes, row.like = indexes, like
+            rows.append(row)
     return rows
 
 
@@ -200,11 +201,12 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 
 def compare(rows: list[Row], peers: list[Row]) -> None:
-    """Give the ratios of medians: FireWorks' first page to ours, and its lists to our list of jobs."""
-    ours = {row.path: row for row in rows}
+    """Give the ratios of FireWorks' pages to those of ours that show the like."""
+    ours = {row.name: row for row in rows}
     for peer in peers:
-        other = ours["/"] if peer.name in {"home", "report"} else ours["/jobs"]
-        peer.ratio, peer.cpu_ratio = peer.median / other.median, peer.cpu / other.cpu
+        other = ours[peer.like]
+        if peer.status == OK == other.status:
+            peer.ratio, peer.cpu_ratio = peer.median / other.median, peer.cpu / other.cpu
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -217,6 +219,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if database.results.estimated_document_count() < arguments.evaluations:
             database.mongo.client.drop_database("many")
             fill(database, arguments.evaluations, folder)
+        else:
+            for name in ("fireworks", "workflows", "launches"):  # FireWorks' own are from an earlier run
+                database.mongo[name].drop_indexes()
+            prepare(database)
         os.environ["HTS_DATABASE"] = "many"
         stored = contents(database)
         mongod = psutil.Process(server.status().pid)

@@ -20,7 +20,7 @@ from hts_flows.stores import Database
 FAR_PAGE, ROWS = 500, 100
 #: Longest wait for a page, s.
 PATIENCE = 300.0
-OK = 200
+OK, NO_ANSWER = 200, 0
 
 
 @dataclass
@@ -41,8 +41,9 @@ class Row:
         CPU time of the server and of MongoDB for one request, mean of those after the first, ms.
     calls
         Commands that are sent to MongoDB for it, once it was asked for.
-    indexes, ratio, cpu_ratio
-        Of FireWorks' pages: the database's indexes, median and CPU time in units of those of the dashboard's page.
+    indexes, like, ratio, cpu_ratio
+        Of FireWorks' pages: the database's indexes, name of the dashboard's page that shows the like, median and CPU
+        time in units of those of that page.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Row:
     cpu: float
     calls: int | None = None
     indexes: str = ""
+    like: str = ""
     ratio: float | None = None
     cpu_ratio: float | None = None
 
@@ -77,8 +79,13 @@ class Browser:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Get a page: its status and content."""
-        self._connection.request("GET", path, headers=self._headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request("GET", path, headers=self._headers)
+            answer = self._connection.getresponse()
+        except (http.client.HTTPException, ConnectionError):
+            # gunicorn ends a worker that needs more than 30 s.
+            self._connection.close()
+            return NO_ANSWER, b""
         if cookies := answer.headers.get_all("Set-Cookie"):
             self._headers["Cookie"] = "; ".join(cookie.partition(";")[0] for cookie in cookies)
         return answer.status, answer.read()
@@ -127,7 +134,7 @@ def pages(database: Database, far: tuple[str, int]) -> dict[str, str]:
     failed = fireworks.find_one({"state": "FIZZLED", "spec.hts.campaigns": large}, sort=[("fw_id", -1)]) or {}
     longest = next(database.audit.aggregate([{"$set": {"n": {"$size": "$results"}}}, {"$sort": {"n": -1}}]))
     some = database.audit.find_one({}, sort=[("at", -1)]) or longest
-    cursor, number = far
+    cursor, _ = far
     one, row = f"/campaigns/{large}", {"row": "sevennet"}
     search, results_of = f"/campaigns/{SEARCH.name}", f"/api/campaigns/{large}/results"
     figures = f"/api/campaigns/{large}/figures/"
@@ -161,7 +168,7 @@ def pages(database: Database, far: tuple[str, int]) -> dict[str, str]:
         "jobs, part of a name": at("/jobs", text="graphite KC"),
         "jobs, name that none has": at("/jobs", text="no such name"),
         "jobs of a campaign, part of a name": at("/jobs", campaign=large, text="graphite"),
-        f"jobs, page {number}": at("/jobs", limit=ROWS, cursor=cursor) if cursor else "/jobs",
+        "jobs, far page": at("/jobs", limit=ROWS, cursor=cursor) if cursor else "/jobs",
         "job that runs": f"/jobs/{runs['fw_id']}",
         "job that failed": f"/jobs/{failed['fw_id']}",
         "job, output": f"/jobs/{failed['fw_id']}/output",
@@ -190,10 +197,32 @@ def pages(database: Database, far: tuple[str, int]) -> dict[str, str]:
         "API structure": f"/api/candidates/{tried['candidate_id']}/structure",
         "API structure drawn": f"/api/candidates/{tried['candidate_id']}/figure",
         "API jobs": "/api/jobs",
-        f"API jobs, page {number}": at("/api/jobs", limit=ROWS, cursor=cursor) if cursor else "/api/jobs",
+        "API jobs, far page": at("/api/jobs", limit=ROWS, cursor=cursor) if cursor else "/api/jobs",
         "API job": f"/api/jobs/{failed['fw_id']}",
         "API failures": "/api/failures",
         "API failures of a cause": f"/api/failures/{cause}",
         "API audit": "/api/audit",
         "API audit, one change": f"/api/audit/{longest['_id']}",
+    }
+
+
+def peer_pages(database: Database) -> dict[str, tuple[str, str]]:
+    """Name FireWorks' pages, each with its address and the name of our page that shows the like.
+
+    Filters hold for all pages that are asked for after the first page with a filter, so that comes last.
+    """
+    fw_id = (database.mongo["fireworks"].find_one({"state": "FIZZLED"}, sort=[("fw_id", -1)]) or {})["fw_id"]
+    far = database.mongo["fireworks"].estimated_document_count() // 2 // 20
+    mine = json.dumps({"metadata.campaigns": SHARES[0].name})
+    return {
+        "home": ("/", "overview"),
+        "workflows": ("/wf/", "jobs"),
+        "fireworks": ("/fw/", "jobs"),
+        "fireworks, fizzled": ("/fw/FIZZLED/", "jobs, failed"),
+        "fireworks, latest change first": ("/fw/total/updated_on/DESCENDING/", "jobs, latest change first"),
+        f"fireworks, page {far}": (f"/fw/?page={far}", "jobs, far page"),
+        "firework": (f"/fw/{fw_id}", "job that failed"),
+        "workflow": (f"/wf/{fw_id}", "job that failed"),
+        "home of a campaign": ("/?" + urlencode({"wf_query": mine}), "overview"),
+        "fireworks of a campaign": ("/fw/", "jobs of a campaign"),
     }

@@ -53,6 +53,8 @@ __all__ = [
 MOST_POINTS = 5000
 #: Categories with a colour of their own; the others share one.
 MOST_CATEGORIES = 7
+#: So few different numbers are categories too.
+FEW_NUMBERS = 5
 _OTHER = "other"
 _MOST_BINS = 60
 
@@ -76,7 +78,7 @@ def scatter(
     x, y
         Columns of numbers.
     colour
-        Column that colours the points: numbers by a scale, anything else by category.
+        Column that colours the points: many different numbers by a scale, anything else by category.
     columns
         What the columns are, with units.
     theme
@@ -189,7 +191,8 @@ def _coloured(
         return [("", everyone, {"color": look.categories[0]}, "")]
     column = rows[colour]
     header = header_of(colour, known)
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    if is_number and column.nunique() > FEW_NUMBERS:
         values = numbers(rows, colour)
         has = np.isfinite(values)
         figure.update_layout(coloraxis=colour_axis(values, look, header))
@@ -198,13 +201,14 @@ def _coloured(
         return (
             [(f"no {colour.replace('_', ' ')}", ~has, {"color": look.other}, ""), *traces] if not has.all() else traces
         )
+    pairs = zip(column, column.isna(), strict=True)
     texts = np.array(
-        ["none" if gone else str(one) for one, gone in zip(column, column.isna(), strict=True)], dtype=object
+        ["none" if gone else f"{header} {one:.4g}" if is_number else str(one) for one, gone in pairs], dtype=object
     )
     counts = pd.Series(texts).value_counts()
     named = sorted(counts.index[:MOST_CATEGORIES]) if len(counts) > 0 else []
     traces = [
-        (str(name), texts == name, {"color": tone}, f"<br>{header}: {name}")
+        (str(name), texts == name, {"color": tone}, f"<br>{name if is_number else f'{header}: {name}'}")
         for name, tone in zip(named, look.categories, strict=False)
     ]
     rest = ~np.isin(texts, named)

@@ -11,6 +11,7 @@ from pymongo import MongoClient
 from ranking_documents import intercalation_search
 
 from hts_flows.launch.failures import FailureCause
+from hts_flows.launch.resubmission import plan_resubmission, resubmit
 from hts_flows.stores import Database
 from hts_flows.stores.candidates import structure_of
 from hts_flows.stores.rankings import add_ranking
@@ -109,6 +110,20 @@ def test_a_failure_says_what_helps_and_operators_can_resubmit(database, key, sit
         assert f'href="/jobs/{number}"' in hers
     assert f"/resubmit?id={candidate_of(key)}" in mine
     assert "/resubmit" not in hers
+
+
+def test_earlier_attempts_stay_readable_with_what_has_changed_since(database, key, site, tmp_path):
+    fail(database, key, FailureCause.WALLTIME, tmp_path)
+    plan = plan_resubmission(database, ids=[candidate_of(key)], settings={"steps": 77})
+    done = resubmit(database, plan, user="anna")
+    text = site.get(site.client(), f"candidates/{candidate_of(key)}").text
+    assert "attempt 1" in text
+    assert "/failures?cause=walltime" in text
+    assert f"/audit/{done.audit}" in text
+    assert "300, now 77" in text
+    attempt = database.results.find_one({"_id": key})["attempts"][0]
+    for number in attempt["fw_ids"]:
+        assert f'href="/jobs/{number}"' in text
 
 
 def test_its_place_in_a_search_leads_to_that_ranking(database, keys, key, site):

@@ -74,7 +74,7 @@ def campaign(
 
 
 def _row(card: CampaignCard, view: CampaignView) -> RowCard | None:
-    """The row that was asked for; else the highest with an outcome, which has the best values known.
+    """The row that was asked for; else the first, which has all candidates.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _row(card: CampaignCard, view: CampaignView) -> RowCard | None:
         return found
     if view.tab == "ranking":
         rows = [row for row in rows if row.search] or rows
-    return next((row for row in reversed(rows) if row.counts.done), rows[0] if rows else None)
+    return rows[0] if rows else None
 
 
 def _filtered(
