@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 import hts_flows
@@ -47,5 +48,7 @@ def create_app(dashboard: Dashboard) -> FastAPI:
     pages.add_to(app)
     app.mount("/static/plotly", StaticFiles(directory=str(files("plotly") / "package_data")))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=4)
+    # Added last, so that it is the outermost.
     app.add_middleware(Gate, dashboard=dashboard)
     return app
