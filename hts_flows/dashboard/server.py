@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from hts_flows.dashboard.access.users import Users, users_file
@@ -163,4 +164,5 @@ def serve(dashboard: Dashboard, bound: socket.socket, ready: Callable[[], None] 
     ready
         Called once requests are answered.
     """
+    threading.Thread(target=dashboard.read_tables, daemon=True, name="tables").start()
     server_for(dashboard, ready).run(sockets=[bound])

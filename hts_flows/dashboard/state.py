@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hmac
 import secrets
@@ -9,6 +10,9 @@ import socket
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from pymongo import DESCENDING
+from pymongo.errors import PyMongoError
 
 from hts_flows.dashboard.access.login_limit import FREE_OF_ADDRESS, FREE_OF_NAME, LoginLimit
 from hts_flows.dashboard.access.sessions import Session, Sessions
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from hts_flows.settings import Settings
     from hts_flows.stores.result_tables import ResultTables
 
+#: Campaigns whose tables are read when the dashboard starts.
+_READ_FIRST = 5
 #: Names of this machine itself.
 _HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -78,6 +84,15 @@ class Dashboard:
     def cookie(self) -> str:
         """Name of the cookie: browsers share cookies between the ports of a host."""
         return f"hts_session_{self.configuration.port}"
+
+    def read_tables(self) -> None:
+        """Read the tables of the latest campaigns, so that nobody who opens a large one first waits for them."""
+        database = self.connection.database
+        with contextlib.suppress(PyMongoError):
+            for document in database.campaigns.find({}, {"_id": 1}).sort("updated_at", DESCENDING).limit(_READ_FIRST):
+                name = document["_id"]
+                for settings_hash in database.results.distinct("settings_hash", {"campaigns": name}):
+                    self.tables.snapshot(database, name, settings_hash)
 
     def session_of(self, request: Request) -> Session | None:
         """Find who sent a request; a user who was removed, or has another role or password now, is nobody."""

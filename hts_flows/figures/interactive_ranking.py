@@ -281,7 +281,11 @@ def _words(row: Mapping[Any, Any]) -> str:
 
 
 def _ids(rows: pd.DataFrame, prefix: str) -> list[str]:
-    return [str(one).removeprefix(prefix) for one in rows["candidate_id"]]
+    """Ids without what all begin with; empty for candidates that nobody asked for, of which there is no result."""
+    ids = [str(one).removeprefix(prefix) for one in rows["candidate_id"]]
+    if "status" not in rows.columns:
+        return ids
+    return ["" if status == "not asked" else one for one, status in zip(ids, rows["status"], strict=True)]
 
 
 def _prefix(ids: Iterable[Any]) -> str:

@@ -173,3 +173,10 @@ def test_layers_stay_whole_and_bonds_join_neighbours():
 def test_what_cannot_be_drawn_is_explained(draw, message):
     with pytest.raises(InputError, match=message):
         draw(results(5))
+
+
+def test_candidates_that_nobody_asked_for_lead_nowhere(search):
+    _, table, _, ranking = search
+    traces = {trace.name: trace for trace in ranking_predictions(table, ranking).data}
+    assert set(traces["not asked"].customdata) == {""}
+    assert "" not in set(traces["verified"].customdata)
