@@ -22,6 +22,8 @@ LOOK_SECONDS = 1.0
 REFRESH_SECONDS = 30.0
 #: And this often where MongoDB does not tell whether anything has changed, s.
 BLIND_SECONDS = 5.0
+
+
 class Pulse(BaseModel):
     """What open pages are told."""
 

@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 from hts_flows.dashboard.access.login_limit import FREE_OF_ADDRESS, FREE_OF_NAME, LoginLimit
 from hts_flows.dashboard.access.sessions import Session, Sessions
 from hts_flows.dashboard.access.users import Users, users_file
+from hts_flows.dashboard.readings import Readings
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -52,6 +53,11 @@ class Dashboard:
     configuration: DashboardSettings
     connection: Connection
     token: str | None = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    @cached_property
+    def readings(self) -> Readings:
+        """What pages share as long as nothing is written."""
+        return Readings()
 
     @cached_property
     def tables(self) -> ResultTables:

@@ -14,7 +14,7 @@ from hts_flows.launch.setting_edits import adjustable_settings
 from hts_flows.slurm.resources import Resources, format_memory, format_walltime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hts_flows.slurm.cluster import Cluster
     from hts_flows.stores.results import Result
@@ -64,9 +64,10 @@ def editable_fields(results: Sequence[Result], clusters: Mapping[str, Cluster]) 
     """
     proposed = _proposed(results)
     fields = []
+    alike = _alike(results)
     if clusters or any(result.failure and result.failure.job for result in results):
         for name in OPTIONS:
-            values = Counter(_asked(result, name, clusters) for result in results)
+            values = _counted((_asked(result, name, clusters), count) for result, count in alike)
             fields.append(
                 EditableField(
                     name=name,
@@ -81,7 +82,7 @@ def editable_fields(results: Sequence[Result], clusters: Mapping[str, Cluster]) 
     if len(engines) == 1:
         kind = engine_class(engines.pop())
         for name in sorted(adjustable_settings(kind) - COMMANDS):
-            values = Counter(_text(result.settings.get(name)) for result in results)
+            values = _counted((_text(result.settings.get(name)), count) for result, count in alike)
             fields.append(
                 EditableField(
                     name=name,
@@ -93,6 +94,23 @@ def editable_fields(results: Sequence[Result], clusters: Mapping[str, Cluster]) 
                 )
             )
     return fields
+
+
+def _alike(results: Sequence[Result]) -> list[tuple[Result, int]]:
+    """One of the results of each kind that ask for the same and run with the same settings, and how many there are."""
+    kinds: dict[str, list[Result]] = {}
+    for result in results:
+        job = result.failure.job if result.failure else None
+        asked = (job.cluster, job.walltime_asked, job.memory_asked) if job else None
+        kinds.setdefault(repr((result.engine, result.settings, result.resources, asked)), []).append(result)
+    return [(members[0], len(members)) for members in kinds.values()]
+
+
+def _counted(values: Iterable[tuple[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for value, count in values:
+        total[value] += count
+    return total
 
 
 def _proposed(results: Sequence[Result]) -> dict[tuple[str, str], str]:

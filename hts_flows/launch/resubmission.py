@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 KEPT = ("state", "failure", "settings", "resources", "start", "calculation", "properties", "submission")
 #: Fields of its provenance that an attempt keeps.
 KEPT_PROVENANCE = ("job_uuids", "fw_ids", "folder", "finished_at", "versions", "structure")
+#: Most of a result's document, of which a plan needs nothing.
+_LARGE = ("start", "calculation", "properties")
+_WITHOUT_STRUCTURES = dict.fromkeys((*_LARGE, *(f"attempts.{name}" for name in _LARGE)), 0)
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,14 @@ def plan_resubmission(
     edits = read_resource_edits(resources or {})
     query: dict[str, Any] = {"state": "failed"}
     query |= {"campaigns": {"$in": names}} if names else {}
-    documents = list(database.results.find(query).sort([("label", 1), ("_id", 1)]))
+    ids = list(ids)
+    if not ids:
+        # Of those that are named, messages say what they failed for; so they are looked for among all.
+        query |= {"failure.cause": cause} if cause else {}
+        query |= {"engine": engine} if engine else {}
+    documents = list(database.results.find(query, _WITHOUT_STRUCTURES).sort([("label", 1), ("_id", 1)]))
     failed = [Result.model_validate(document) for document in documents]
-    wanted = identified(database, failed, list(ids), names)
+    wanted = identified(database, failed, ids, names)
     pattern = error_pattern(error)
     chosen = [
         result
@@ -214,7 +222,7 @@ def plan_resubmission(
         notes.append(f"{len(waiting)} wait for a reference that failed: they are completed without running again")
     less = Counter(name for item in edited.values() for name in shrinking(_resources_in(item.changes)))
     notes += [f"{number} ask for less {name} than before" for name, number in less.items()]
-    selection = {"ids": list(ids), "cause": cause, "engine": engine, "error": error}
+    selection = {"ids": ids, "cause": cause, "engine": engine, "error": error}
     return Resubmission(
         names,
         {name: value for name, value in selection.items() if value},
@@ -326,7 +334,10 @@ def resubmit(
 def _replace(database: Database, result: Result, plan: Resubmission, audit: str, claim: dict[str, Any]) -> bool:
     """Turn a result into a queued one, keeping what it was; in one write, for exactly one caller."""
     token, attempts = plan.revisions[result.key]
-    start, continued_from = continuation(database, result)
+    document = database.results.find_one({"_id": result.key})
+    if document is None:
+        return False
+    start, continued_from = continuation(database, Result.model_validate(document))
     edited = plan.edited[result.key]
     kept: dict[str, Any] = {name: f"${name}" for name in KEPT}
     kept |= {name: f"$provenance.{name}" for name in KEPT_PROVENANCE}

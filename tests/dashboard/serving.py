@@ -53,6 +53,10 @@ class Site:
         client.headers["X-CSRF-Token"] = self.get(client, "api/session").json()["csrf_token"]
         return client
 
+    def forget(self) -> None:
+        """Let the dashboard read everything anew."""
+        self.dashboard.__dict__.pop("readings", None)
+
     def get(self, client: requests.Session, path: str) -> requests.Response:
         """Get a path; redirections are not followed."""
         return client.get(self.address + path, timeout=60, allow_redirects=False)

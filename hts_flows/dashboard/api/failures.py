@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.naming import campaign_named
 from hts_flows.dashboard.problems import NAMED, NotFoundError
+from hts_flows.dashboard.state import Dashboard
 from hts_flows.engines import engine_names
 from hts_flows.errors import nearest
 from hts_flows.launch.failures import FailureCause
@@ -27,7 +28,9 @@ CursorText = Annotated[str | None, Query(max_length=4000, description="From the 
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Most rows of a page")]
 
 
-def named_groups(database: Database, campaign: str | None, engine: str | None) -> list[FailureGroup]:
+def named_groups(
+    dashboard: Dashboard, database: Database, campaign: str | None, engine: str | None
+) -> list[FailureGroup]:
     """Group the failures of a campaign or an engine that an address names.
 
     Raises
@@ -37,7 +40,8 @@ def named_groups(database: Database, campaign: str | None, engine: str | None) -
     """
     if campaign:
         campaign_named(database, campaign)
-    groups = failure_groups(database, campaign, engine)
+    key = ("failures", campaign, engine)
+    groups = dashboard.readings.get(database, key, lambda: failure_groups(database, campaign, engine))
     # What a removed engine has left is still looked at.
     if engine and not groups and engine not in engine_names():
         raise NotFoundError(f"no engine {engine!r}; {nearest(engine, engine_names())}")
@@ -58,9 +62,9 @@ def cause_named(database: Database, cause: str) -> None:
 
 
 @router.get("/failures", responses=NAMED)
-def groups(database: Db, campaign: Campaign = None, engine: Engine = None) -> list[FailureGroup]:
+def groups(dashboard: Running, database: Db, campaign: Campaign = None, engine: Engine = None) -> list[FailureGroup]:
     """Group failed results by cause, with what a person can do, the most frequent first."""
-    return named_groups(database, campaign, engine)
+    return named_groups(dashboard, database, campaign, engine)
 
 
 @router.get("/failures/{cause}", responses=NAMED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 
 from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.problems import NAMED, NotFoundError
+from hts_flows.dashboard.state import Dashboard
 from hts_flows.errors import InputError
 from hts_flows.launch.evidence import OutputEnd, read_evidence
 from hts_flows.stores.database import Database
@@ -73,7 +75,7 @@ class JobPage(Page[JobRow]):
     )
 
 
-def read_jobs(database: Database, wanted: JobQuery) -> JobPage:
+def read_jobs(dashboard: Dashboard, database: Database, wanted: JobQuery) -> JobPage:
     """Read a page of jobs; the number of calls depends on the filters and the order alone.
 
     Raises
@@ -81,8 +83,16 @@ def read_jobs(database: Database, wanted: JobQuery) -> JobPage:
     InputError
         The sorting or the cursor cannot be used.
     """
-    page = list_jobs(database, wanted.filter, wanted.order, wanted.cursor, wanted.limit)
-    counts = count_jobs(database, wanted.filter.model_copy(update={"state": None}))
+    return dashboard.readings.get(database, ("jobs", wanted.model_dump_json()), lambda: _read_jobs(database, wanted))
+
+
+def _read_jobs(database: Database, wanted: JobQuery) -> JobPage:
+    in_all_states = wanted.filter.model_copy(update={"state": None})
+    # MongoDB looks for a name twice, and can do both at once.
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(count_jobs, database, in_all_states)
+        page = list_jobs(database, wanted.filter, wanted.order, wanted.cursor, wanted.limit)
+        counts = counting.result()
     return JobPage(rows=page.rows, next=page.next, previous=page.previous, limit=page.limit, counts=counts)
 
 
@@ -101,9 +111,9 @@ def job_named(database: Database, fw_id: int) -> JobDetail:
 
 
 @router.get("/jobs")
-def jobs(database: Db, wanted: Jobs) -> JobPage:
+def jobs(dashboard: Running, database: Db, wanted: Jobs) -> JobPage:
     """List jobs, one page of them."""
-    return read_jobs(database, wanted)
+    return read_jobs(dashboard, database, wanted)
 
 
 @router.get("/jobs/{fw_id}", responses=NAMED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.naming import campaign_named
 from hts_flows.dashboard.problems import NAMED
 from hts_flows.stores.campaign_cards import CampaignCard
@@ -16,19 +16,19 @@ router = APIRouter(tags=["overview"])
 
 
 @router.get("/overview")
-def overview(database: Db) -> Overview:
+def overview(dashboard: Running, database: Db) -> Overview:
     """Say where every campaign stands, what failed and why, and what a person should look at."""
-    return read_overview(database)
+    return dashboard.readings.get(database, "overview", lambda: read_overview(database))
 
 
 @router.get("/queue")
-def queue(database: Db) -> QueueSummary:
+def queue(dashboard: Running, database: Db) -> QueueSummary:
     """Say what waits, what runs, and which workers and SLURM jobs there are."""
-    return queue_summary(database)
+    return dashboard.readings.get(database, "queue", lambda: queue_summary(database))
 
 
 @router.get("/campaigns/{campaign}", responses=NAMED)
-def campaign(campaign: str, database: Db) -> CampaignCard:
+def campaign(campaign: str, dashboard: Running, database: Db) -> CampaignCard:
     """Say where one campaign stands."""
     campaign_named(database, campaign)
-    return campaign_card(database, campaign)
+    return dashboard.readings.get(database, ("campaign", campaign), lambda: campaign_card(database, campaign))

@@ -53,7 +53,7 @@ def campaign(
 ) -> Response:
     """Show a campaign."""
     campaign_named(database, campaign)
-    card = campaign_card(database, campaign)
+    card = dashboard.readings.get(database, ("campaign", campaign), lambda: campaign_card(database, campaign))
     row = _row(card, view)
     context: dict[str, Any] = {
         "card": card,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from hts_flows.dashboard.api.failures import Campaign, CursorText, Engine, Text, cause_named, named_groups
-from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.templating import page
 from hts_flows.engines import engine_names
 from hts_flows.stores.campaigns import campaign_names
@@ -23,6 +23,7 @@ _FEW = 20
 @router.get("/failures")
 def failures(
     request: Request,
+    dashboard: Running,
     database: Db,
     campaign: Campaign = None,
     engine: Engine = None,
@@ -33,7 +34,7 @@ def failures(
     """Show the causes, and the results of the one that is chosen; of all of them where a text is looked for."""
     if cause:
         cause_named(database, cause)
-    groups = named_groups(database, campaign or None, engine or None)
+    groups = named_groups(dashboard, database, campaign or None, engine or None)
     tables = {}
     if cause or text:
         for name in [cause] if cause else [group.cause for group in groups]:

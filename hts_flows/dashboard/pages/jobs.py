@@ -69,9 +69,9 @@ class Compared(NamedTuple):
 
 
 @router.get("/jobs")
-def jobs(request: Request, database: Db, wanted: Jobs) -> Response:
+def jobs(request: Request, dashboard: Running, database: Db, wanted: Jobs) -> Response:
     """List jobs."""
-    found = read_jobs(database, wanted)
+    found = read_jobs(dashboard, database, wanted)
     context = {
         "found": found,
         "wanted": wanted,

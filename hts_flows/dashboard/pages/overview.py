@@ -5,15 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.api.overview import overview as read_overview
+from hts_flows.dashboard.api.overview import queue as read_queue
+from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.templating import page
-from hts_flows.stores.overview import overview as read_overview
-from hts_flows.stores.queue_summary import queue_summary
 
 router = APIRouter()
 
 
 @router.get("/")
-def overview(request: Request, database: Db) -> Response:
+def overview(request: Request, dashboard: Running, database: Db) -> Response:
     """Show the campaigns, the queue and what needs attention."""
-    return page(request, "overview.html", {"overview": read_overview(database), "queue": queue_summary(database)})
+    context = {"overview": read_overview(dashboard, database), "queue": read_queue(dashboard, database)}
+    return page(request, "overview.html", context)
