@@ -19,10 +19,11 @@ demo: $(VENV)/.demo  ## Install what the demo needs, then run it
 test: $(VENV)/.test  ## Install what the tests need, then run them (engines that are missing are skipped, saying so)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-bench: $(VENV)/.test  ## Compare with FireWorks on a real SLURM (needs root) and with other screening programs, see benchmarks/
+bench: $(VENV)/.test  ## Compare with FireWorks (its SLURM part needs root) and other screening programs, see benchmarks/
 	$(BIN)/python benchmarks/launching.py
 	$(BIN)/python benchmarks/reconciling.py
 	$(BIN)/python benchmarks/screening.py
+	$(BIN)/python benchmarks/dashboard.py
 
 # GPAW is C++, but is compiled by whatever CC names.
 gpaw: $(VENV)/.torch  ## Build GPAW into .venv; needs Debian's g++ libxc-dev libopenblas-dev or the like

@@ -54,11 +54,13 @@ COLUMNS = [
     Column("median", "median", "ms", ".0f"),
     Column("worst", "worst", "ms", ".0f"),
     Column("cpu", "CPU time", "ms", ".0f"),
+    Column("unchanged", "nothing written", "ms", ".0f"),
 ]
-PEER_COLUMNS = [*(column for column in COLUMNS if column.name != "calls")]
+PEER_COLUMNS = [*(column for column in COLUMNS if column.name not in {"calls", "unchanged"})]
 PEER_COLUMNS += [
     Column("indexes", "indexes"),
     Column("ratio", "ratio to hts", "", ".1f"),
+    Column("unchanged_ratio", "nothing written", "", ".1f"),
     Column("cpu_ratio", "CPU ratio", "", ".1f"),
 ]
 
@@ -128,7 +130,7 @@ def contents(database: Database) -> dict[str, int]:
     return counts | {"data_mb": round(database.mongo.command("dbStats")["dataSize"] / 1e6)}
 
 
-def count_calls(rows: list[Row]) -> None:
+def count_calls(database: Database, rows: list[Row]) -> None:
     """Count the commands that a page sends to MongoDB, in a server in this process that has been asked for it once."""
     counter = CallCounter()
     # Clients take over the listeners that are known when they are made.
@@ -138,6 +140,7 @@ def count_calls(rows: list[Row]) -> None:
             if row.status == OK:
                 client.get(site.address + row.path[1:], timeout=PATIENCE)
                 time.sleep(1.1)  # tables in memory are looked after once a second: that is counted too
+                write_something(database)
                 counter.names.clear()
                 client.get(site.address + row.path[1:], timeout=PATIENCE)
                 row.calls = len(counter.names)
@@ -158,8 +161,13 @@ def measure_dashboard(
         rows = []
         for name, path in pages(database, far).items():
             stderr.print(f"{name} …")
-            rows.append(browser.row(name, path, requests))
+            rows.append(browser.row(name, path, requests, lambda: write_something(database)))
         return rows, more | {"memory_mb": peak_memory(process.pid)}
+
+
+def write_something(database: Database) -> None:
+    """Write a document that no page shows, so that the dashboard has to read everything anew."""
+    database.mongo["benchmark"].update_one({"_id": 0}, {"$inc": {"written": 1}}, upsert=True)
 
 
 def measure_fireworks(database: Database, folder: Path, mongod: psutil.Process, indexes: str) -> list[Row]:
@@ -207,6 +215,7 @@ def compare(rows: list[Row], peers: list[Row]) -> None:
         other = ours[peer.like]
         if peer.status == OK == other.status:
             peer.ratio, peer.cpu_ratio = peer.median / other.median, peer.cpu / other.cpu
+            peer.unchanged_ratio = peer.median / other.unchanged if other.unchanged else None
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -231,7 +240,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         # FireWorks makes these when a database is set up with its own commands.
         database.launchpad.tuneup(bkground=True)
         peers += measure_fireworks(database, folder, mongod, "with its own")
-        count_calls(rows)
+        count_calls(database, rows)
         compare(rows, peers)
         machine = describe_machine() | {"load_average_before": round(before, 2)}
     finally:

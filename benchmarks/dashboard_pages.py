@@ -6,7 +6,7 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -39,11 +39,13 @@ class Row:
         Time of the first request, and of those after it, ms.
     cpu
         CPU time of the server and of MongoDB for one request, mean of those after the first, ms.
+    unchanged
+        Median where nothing was written to the database since the request before, ms.
     calls
-        Commands that are sent to MongoDB for it, once it was asked for.
-    indexes, like, ratio, cpu_ratio
-        Of FireWorks' pages: the database's indexes, name of the dashboard's page that shows the like, median and CPU
-        time in units of those of that page.
+        Commands that are sent to MongoDB for it, once it was asked for and something was written since.
+    indexes, like, ratio, unchanged_ratio, cpu_ratio
+        Of FireWorks' pages: the database's indexes, name of the dashboard's page that shows the like, median in units
+        of that page's (after something was written, and where nothing was), and CPU time in units of that page's.
     """
 
     name: str
@@ -54,10 +56,12 @@ class Row:
     median: float
     worst: float
     cpu: float
+    unchanged: float | None = None
     calls: int | None = None
     indexes: str = ""
     like: str = ""
     ratio: float | None = None
+    unchanged_ratio: float | None = None
     cpu_ratio: float | None = None
 
 
@@ -96,15 +100,22 @@ class Browser:
         status, content = self.get(path)
         return (time.perf_counter() - began) * 1000, status, content
 
-    def row(self, name: str, path: str, requests: int) -> Row:
-        """Get a page once to warm it, then so many times."""
+    def row(self, name: str, path: str, requests: int, write: Callable[[], object] | None = None) -> Row:
+        """Get a page once to warm it, then so many times; where ``write`` is given, after a call of it, and without."""
         first, status, content = self.timed(path)
         if status != OK:
             return Row(name, path, status, len(content) / 1000, first, first, first, 0)
         before = self._cpu()
-        times = [self.timed(path)[0] for _ in range(requests)]
+        times = []
+        for _ in range(requests):
+            if write:
+                write()
+            times.append(self.timed(path)[0])
         cpu = (self._cpu() - before) / requests
-        return Row(name, path, status, len(content) / 1000, first, statistics.median(times), max(times), cpu)
+        row = Row(name, path, status, len(content) / 1000, first, statistics.median(times), max(times), cpu)
+        if write:
+            row.unchanged = statistics.median(self.timed(path)[0] for _ in range(requests))
+        return row
 
     def _cpu(self) -> float:
         """CPU time of all processes so far, ms."""
