@@ -44,9 +44,10 @@ def parse(words):
     command, name, parent = get_command(app), "hts", None
     while True:
         context = command.make_context(name, list(words), parent=parent)
-        if not hasattr(command, "commands"):
+        left = [*context._protected_args, *context.args]
+        if not hasattr(command, "commands") or (command.invoke_without_command and not left):
             return context.params
-        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, words = command.resolve_command(context, left)
         parent = context
 
 
