@@ -10,6 +10,9 @@ import psutil
 
 #: A claim of another machine, whose processes cannot be seen, counts as given up after this time, s.
 FOREIGN_CLAIM_SECONDS = 300.0
+#: A claim of a living process counts as given up after this time, s: what it claims takes seconds, and one that lives
+#: for long, such as the dashboard, may have been kept from finishing by a database that went away.
+LIVING_CLAIM_SECONDS = 900.0
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from hts_flows.candidates import stable_hash
 from hts_flows.engines import engine_names
 from hts_flows.errors import InputError, nearest
+from hts_flows.launch.selection import is_key
 from hts_flows.stores.campaigns import campaign_names
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class QueuedSelection:
     campaigns
         Names of campaigns; all when empty.
     ids
-        Only these: candidate ids, unique beginnings of them, or labels.
+        Only these: candidate ids, unique beginnings of them, labels, or keys of results.
     engine
         Only those of this engine.
     """
@@ -226,8 +227,10 @@ def read_queued(database: Database, selection: QueuedSelection) -> list[QueuedRe
     wanted = dict.fromkeys((*fields, "submission.at", "submission.done"), 1)
     documents = list(database.results.find(query, wanted))
     if selection.ids:
-        chosen = _identified(database, documents, selection)
-        documents = [document for document in documents if document["candidate_id"] in chosen]
+        # Of keys, those that are no longer queued are left alone.
+        keys = {text for text in selection.ids if is_key(text)}
+        chosen = _identified(database, documents, selection, [text for text in selection.ids if text not in keys])
+        documents = [item for item in documents if item["candidate_id"] in chosen or item["_id"] in keys]
     documents.sort(key=lambda document: (document.get("label", ""), document["_id"]))
     jobs = _jobs(database, {document["_id"]: document["provenance"]["fw_ids"] for document in documents})
     return [_queued_result(document, jobs.get(document["_id"], [])) for document in documents]
@@ -244,14 +247,16 @@ def _check(database: Database, selection: QueuedSelection) -> None:
             raise InputError(f"no campaign named {name!r} in the database; {near}", "'hts status' lists the campaigns")
 
 
-def _identified(database: Database, documents: list[dict[str, Any]], selection: QueuedSelection) -> set[str]:
+def _identified(
+    database: Database, documents: list[dict[str, Any]], selection: QueuedSelection, texts: Sequence[str]
+) -> set[str]:
     """Find the candidate ids that are meant by ids, unique beginnings of ids, and labels."""
     known = {document["candidate_id"] for document in documents}
     labels: dict[str, set[str]] = {}
     for document in documents:
         labels.setdefault(document["label"], set()).add(document["candidate_id"])
     found: set[str] = set()
-    for text in selection.ids:
+    for text in texts:
         near = known & {text} or labels.get(text) or {one for one in known if text and one.startswith(text)}
         if len(near) > 1:
             several = ", ".join(sorted(near)[:5])

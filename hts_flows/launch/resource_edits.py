@@ -75,6 +75,7 @@ def read_amount(quantity: Quantity, value: Any) -> Amount:
         number = _READ[quantity](text.removeprefix("+").strip())
     except ValueError as error:
         reason = "must be more than nothing" if "than n" in str(error) else f"write e.g. {_EXAMPLES[quantity]}"
+        reason = f"{text!r} {error}" if str(error).startswith("is ") else reason
         raise ValueError(f"cannot be read as {quantity}: {reason}") from error
     return Amount(quantity, "plus" if text.startswith("+") else "set", number, text)
 
@@ -184,7 +185,14 @@ def edited_resources(
     for name, new_value in edits.values.items():
         changes[name] = (getattr(own, name), new_value)
         values[name] = new_value
-    return Resources.model_validate(values).stored(), changes
+    try:
+        return Resources.model_validate(values).stored(), changes
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, message = first["loc"][0], first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"{name} of {result.label}: {values.get(str(name))} {message}", "give a smaller amount or factor"
+        ) from error
 
 
 def _candidates(result: Result, clusters: Mapping[str, Cluster]) -> list[Cluster]:

@@ -7,15 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from hts_flows.candidates import stable_hash
-from hts_flows.engines import engine_names
-from hts_flows.errors import InputError, nearest
+from hts_flows.engines import engine_from_dict, engine_names
+from hts_flows.errors import HtsError, InputError, nearest
 from hts_flows.launch.continuation import continuation
 from hts_flows.launch.failures import FailureCause
 from hts_flows.launch.resource_edits import ResourceEdits, edited_resources, read_resource_edits, shrinking
-from hts_flows.launch.selection import check_state, error_pattern, identified, says
+from hts_flows.launch.selection import check_state, error_pattern, identified, is_key, says
 from hts_flows.launch.setting_edits import RESOURCES, edited_settings
-from hts_flows.launch.submission import add_claimed, new_claim
+from hts_flows.launch.submission import add_claimed, giving_up, new_claim
 from hts_flows.stores.campaigns import now, set_campaign_state
 from hts_flows.stores.results import Result
 
@@ -167,7 +169,8 @@ def plan_resubmission(
     campaigns
         Name or names of campaigns; all when empty.
     ids
-        Only these: candidate ids, unique beginnings of them, or labels.
+        Only these: candidate ids, unique beginnings of them, labels, or keys of results. Of keys, those that have not
+        failed are left out.
     cause, engine
         Only those that failed for this cause, or with this engine.
     error
@@ -195,21 +198,25 @@ def plan_resubmission(
     if engine is not None and engine not in engine_names():
         raise InputError(f"--engine {engine!r}: no such engine; {nearest(engine, engine_names())}")
     edits = read_resource_edits(resources or {})
+    ids = list(ids)
+    keys = {text for text in ids if is_key(text)}
+    others = [text for text in ids if text not in keys]
     query: dict[str, Any] = {"state": "failed"}
     query |= {"campaigns": {"$in": names}} if names else {}
-    ids = list(ids)
     if not ids:
         # Of those that are named, messages say what they failed for; so they are looked for among all.
         query |= {"failure.cause": cause} if cause else {}
         query |= {"engine": engine} if engine else {}
+    elif not others:
+        query["_id"] = {"$in": sorted(keys)}
     documents = list(database.results.find(query, _WITHOUT_STRUCTURES).sort([("label", 1), ("_id", 1)]))
-    failed = [Result.model_validate(document) for document in documents]
-    wanted = identified(database, failed, ids, names)
+    failed, notes = _readable(documents)
+    wanted = identified(database, failed, others, names)
     pattern = error_pattern(error)
     chosen = [
         result
         for result in failed
-        if (wanted is None or result.candidate_id in wanted)
+        if (not ids or result.key in keys or (wanted is not None and result.candidate_id in wanted))
         and (engine is None or result.engine == engine)
         and (cause is None or (result.failure and result.failure.cause == cause))
         and (pattern is None or says(result, pattern))
@@ -217,7 +224,8 @@ def plan_resubmission(
     waiting = [result for result in chosen if waits_for_reference(result)]
     chosen = [result for result in chosen if not waits_for_reference(result)]
     edited = {result.key: edit_result(result, settings or {}, edits, clusters or {}) for result in chosen}
-    notes = []
+    if left := len(keys - {document["_id"] for document in documents}):
+        notes.append(f"{left} of those chosen have not failed, or run again already: they are left alone")
     if waiting:
         notes.append(f"{len(waiting)} wait for a reference that failed: they are completed without running again")
     less = Counter(name for item in edited.values() for name in shrinking(_resources_in(item.changes)))
@@ -231,6 +239,27 @@ def plan_resubmission(
         {document["_id"]: revision(document) for document in documents},
         notes,
     )
+
+
+def _readable(documents: list[dict[str, Any]]) -> tuple[list[Result], list[str]]:
+    """Read stored results; those that this version cannot run are left out, and named."""
+    results, unreadable = [], []
+    known: dict[str, bool] = {}
+    for document in documents:
+        try:
+            result = Result.model_validate(document)
+            engine = {"engine": result.engine} | result.settings
+            if known.setdefault(repr(engine), False) is False:
+                engine_from_dict(engine)
+                known[repr(engine)] = True
+        except (ValidationError, HtsError):
+            unreadable.append(str(document.get("label") or document["_id"]))
+        else:
+            results.append(result)
+    if not unreadable:
+        return results, []
+    few = ", ".join(unreadable[:3]) + (f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else "")  # noqa: PLR2004
+    return results, [f"{len(unreadable)} cannot be run by this version of hts_flows and are left out: {few}"]
 
 
 def revision(document: dict[str, Any]) -> tuple[str | None, int]:
@@ -314,20 +343,22 @@ def resubmit(
         }
     )
     keys, refused = [], []
-    for result in plan.results:
-        if _replace(database, result, plan, audit, claim):
-            _retire_workflows(database, result.key, audit)
-            keys.append(result.key)
-        else:
-            refused.append(result.label)
+    with giving_up(database, claim):
+        for result in plan.results:
+            if _replace(database, result, plan, audit, claim):
+                _retire_workflows(database, result.key, audit)
+                keys.append(result.key)
+            else:
+                refused.append(result.label)
     if not keys:
         database.audit.delete_one({"_id": audit})
         return Resubmitted(None, [], refused, 0)
     if refused:
         database.audit.update_one({"_id": audit}, {"$set": {"results": keys, "refused": refused}})
-    added = add_claimed(database, keys, claim)
+    # First, so that whoever works on running campaigns also finds what is left where this ends half-way.
     for name in campaigns:
         set_campaign_state(database, name, "running")
+    added = add_claimed(database, keys, claim)
     return Resubmitted(audit, keys, refused, added)
 
 

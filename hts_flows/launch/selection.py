@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, get_args
 from hts_flows.errors import InputError, nearest
 from hts_flows.stores.results import Result, State
 
+#: Candidate id and settings hash, see :func:`hts_flows.stores.results.result_key`.
+_KEY = re.compile(r"^[^\s:]+:[0-9a-f]{6,64}$")
+
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
@@ -51,6 +54,11 @@ def says(result: Result, pattern: re.Pattern[str]) -> bool:
     """Tell whether a failure's message or evidence holds a match."""
     found = result.failure
     return found is not None and bool(pattern.search(found.message) or pattern.search(found.evidence))
+
+
+def is_key(text: str) -> bool:
+    """Tell whether a text is the key of a result, which no candidate id and no label looks like."""
+    return bool(_KEY.match(text))
 
 
 def identified(database: Database, failed: list[Result], ids: list[str], names: list[str]) -> set[str] | None:

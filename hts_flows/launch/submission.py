@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
 
 from hts_flows.candidates import stable_hash
 from hts_flows.errors import HtsError
@@ -155,6 +157,18 @@ def new_claim() -> dict[str, Any]:
     return {"owner": owner_name(), "token": uuid.uuid4().hex, "at": now(), "done": False}
 
 
+@contextmanager
+def giving_up(database: Database, claim: dict[str, Any]) -> Iterator[None]:
+    """Let others complete what carries a claim, at once, where this caller cannot: its process may live for long."""
+    try:
+        yield
+    except BaseException:
+        with suppress(PyMongoError):  # an unreachable database: the claim becomes free with time
+            mine = {"submission.token": claim["token"], "submission.done": False}
+            database.results.update_many(mine, {"$set": {"submission.owner": ""}})
+        raise
+
+
 def complete_orphans(database: Database, campaign: str, settings_hash: str) -> int:
     """Add the workflows of results whose submitter ended before they were complete in the queue.
 
@@ -204,6 +218,12 @@ def add_claimed(database: Database, keys: list[str], claim: dict[str, Any]) -> i
     int
         How many workflows were added.
     """
+    with giving_up(database, claim):
+        # A claim may be taken over while others of it are being added: each chunk is asked for anew.
+        return sum(_add_chunk(database, keys[start : start + CHUNK], claim) for start in range(0, len(keys), CHUNK))
+
+
+def _add_chunk(database: Database, keys: list[str], claim: dict[str, Any]) -> int:
     workflows: list[Workflow] = []
     changes: dict[str, dict[str, Any]] = {}
     for document in database.results.find({"_id": {"$in": keys}, "submission.token": claim["token"]}):

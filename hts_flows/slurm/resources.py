@@ -12,6 +12,9 @@ _UNITS = re.compile(r"^(?:(?P<d>\d+)\s*d)?\s*(?:(?P<h>\d+)\s*h)?\s*(?:(?P<min>\d
 _SIZE = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[MGT])(?:i?B)?$", re.IGNORECASE)
 _MEGABYTES = {"M": 1, "G": 1024, "T": 1024**2}
 MINUTE, HOUR, DAY = 60, 3600, 86400
+#: No job asks for more nodes, tasks, cores or GPUs; for a longer time (s), or for more memory (MB).
+MOST, LONGEST, LARGEST = 10_000_000, 10 * 365 * DAY, 10**9
+_MOST_CHARACTERS = 40
 
 
 def parse_walltime(value: Any) -> int:
@@ -27,7 +30,7 @@ def parse_walltime(value: Any) -> int:
     ValueError
         It is none of these; a plain number has no unit, so it is none either.
     """
-    text = value.strip() if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else ""
     if clock := _CLOCK.match(text):
         parts = {name: int(number or 0) for name, number in clock.groupdict().items()}
         seconds = parts["days"] * DAY + parts["hours"] * HOUR + parts["minutes"] * MINUTE + parts["seconds"]
@@ -38,6 +41,8 @@ def parse_walltime(value: Any) -> int:
         raise ValueError('not a time; write e.g. 90min, 2h, 1d12h or, in quotes, "01:30:00"')
     if seconds <= 0:
         raise ValueError("must be longer than no time at all")
+    if seconds > LONGEST:
+        raise ValueError("is longer than ten years")
     return seconds
 
 
@@ -62,12 +67,14 @@ def parse_memory(value: Any) -> int:
     ValueError
         It is none; a plain number has no unit, so it is none either.
     """
-    match = _SIZE.match(value.strip()) if isinstance(value, str) else None
+    match = _SIZE.match(value.strip()) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else None
     if match is None:
         raise ValueError("not an amount of memory; write e.g. 800M or 8G")
     megabytes = round(float(match["number"]) * _MEGABYTES[match["unit"].upper()])
     if megabytes <= 0:
         raise ValueError("must be more than nothing")
+    if megabytes > LARGEST:
+        raise ValueError("is more than any machine has")
     return megabytes
 
 
@@ -96,13 +103,15 @@ class Resources(BaseModel):
 
     walltime: Walltime | None = Field(default=None, description="Time limit: 90min, 2h, 1d12h or, quoted, 'HH:MM:SS'")
     memory: Memory | None = Field(default=None, description="Memory on each node: 800M, 8G")
-    nodes: int | None = Field(default=None, ge=1, description="Nodes")
-    tasks: int | None = Field(default=None, ge=1, description="MPI tasks in all; in a pilot the number of workers")
-    cpus: int | None = Field(default=None, ge=1, description="Cores of each task")
-    gpus: int | None = Field(default=None, ge=0, description="GPUs of the job")
-    partition: str | None = Field(default=None, min_length=1, description="Partition (queue)")
-    account: str | None = Field(default=None, min_length=1, description="Account that is charged")
-    qos: str | None = Field(default=None, min_length=1, description="Quality of service")
+    nodes: int | None = Field(default=None, ge=1, le=MOST, description="Nodes")
+    tasks: int | None = Field(
+        default=None, ge=1, le=MOST, description="MPI tasks in all; in a pilot the number of workers"
+    )
+    cpus: int | None = Field(default=None, ge=1, le=MOST, description="Cores of each task")
+    gpus: int | None = Field(default=None, ge=0, le=MOST, description="GPUs of the job")
+    partition: str | None = Field(default=None, min_length=1, max_length=255, description="Partition (queue)")
+    account: str | None = Field(default=None, min_length=1, max_length=255, description="Account that is charged")
+    qos: str | None = Field(default=None, min_length=1, max_length=255, description="Quality of service")
     modules: list[str] = Field(default=[], description="Modules to load, after those of the wider places")
     pre_commands: list[str] = Field(
         default=[], description="Shell commands before the work, after those of the wider places"

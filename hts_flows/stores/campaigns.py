@@ -12,7 +12,8 @@ from pymongo.errors import DuplicateKeyError
 
 from hts_flows.campaign import Campaign
 from hts_flows.errors import InputError, nearest
-from hts_flows.launch.owner import FOREIGN_CLAIM_SECONDS, is_gone, owner_name
+from hts_flows.launch.owner import FOREIGN_CLAIM_SECONDS, LIVING_CLAIM_SECONDS, is_gone, owner_name
+from hts_flows.stores.times import as_utc
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
@@ -191,12 +192,12 @@ def claim_step(database: Database, campaign: str, step: str) -> bool:
 
 
 def claim_is_free(owner: str, claimed_at: datetime) -> bool:
-    """Tell whether a claim may be taken over: its process ended, or it is another machine's and old."""
+    """Tell whether a claim may be taken over: it was given up, its process ended, or it is old."""
     gone = is_gone(owner) if owner else True
-    if gone is None:
-        stamp = claimed_at if claimed_at.tzinfo else claimed_at.replace(tzinfo=UTC)
-        return (now() - stamp).total_seconds() > FOREIGN_CLAIM_SECONDS
-    return gone
+    if gone:
+        return True
+    age = (now() - as_utc(claimed_at)).total_seconds()
+    return age > (FOREIGN_CLAIM_SECONDS if gone is None else LIVING_CLAIM_SECONDS)
 
 
 def step_submitted(database: Database, campaign: str, step: str, **details: Any) -> None:

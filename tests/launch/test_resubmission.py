@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from failed_results import CLUSTER, calculation_of, fail, start, submitted, write_geometry
 from pymatgen.core import Structure
 
 from hts_flows.errors import InputError
+from hts_flows.launch import submission
+from hts_flows.launch.advance import advance
 from hts_flows.launch.failures import FailureCause
+from hts_flows.launch.owner import LIVING_CLAIM_SECONDS, owner_name
 from hts_flows.launch.resubmission import plan_resubmission, resubmit
+from hts_flows.stores.campaigns import claim_is_free, now
 from hts_flows.stores.results import Result
 
 WALLTIME, MEMORY = FailureCause.WALLTIME, FailureCause.OUT_OF_MEMORY
@@ -225,3 +230,53 @@ def test_who_settles_at_the_same_moment_does_not_fail_what_was_resubmitted(datab
         stop.set()
         thread.join()
     assert database.results.count_documents({"state": "queued"}) == len(keys)
+
+
+def test_one_that_this_version_cannot_run_does_not_keep_the_others_from_running(database):
+    keys = list(submitted(database).values())[:3]
+    for key in keys:
+        fail(database, key, FailureCause.NODE_FAILURE)
+    database.results.update_one({"_id": keys[0]}, {"$set": {"settings.of_a_later_version": 1}})
+    database.results.update_one({"_id": keys[1]}, {"$set": {"failure.retryable": "perhaps"}})
+    plan = plan_resubmission(database)
+    assert [result.key for result in plan.results] == [keys[2]]
+    assert any("2 cannot be run by this version" in note for note in plan.notes)
+    assert resubmit(database, plan, user="ada").keys == [keys[2]]
+
+
+def test_results_are_chosen_by_key_and_those_that_have_not_failed_are_left_out(database):
+    keys = list(submitted(database).values())[:3]
+    for key in keys[:2]:
+        fail(database, key, FailureCause.NODE_FAILURE)
+    plan = plan_resubmission(database, ids=[keys[0], keys[2]])
+    assert [result.key for result in plan.results] == [keys[0]]
+    assert any(note.startswith("1 of those chosen have not failed") for note in plan.notes)
+    both = plan_resubmission(database, ids=[keys[0], keys[1].partition(":")[0]])
+    assert {result.key for result in both.results} == set(keys[:2])
+
+
+def test_a_resubmission_that_breaks_off_is_finished_by_the_next_caller(database, monkeypatch):
+    keys = list(submitted(database).values())[:2]
+    for key in keys:
+        fail(database, key, FailureCause.NODE_FAILURE)
+
+    def break_off(*_):
+        raise RuntimeError("the database has gone")
+
+    monkeypatch.setattr(submission, "_add_workflows", break_off)
+    with pytest.raises(RuntimeError):
+        resubmit(database, plan_resubmission(database), user="ada")
+    monkeypatch.undo()
+    assert {one["state"] for one in database.results.find({"_id": {"$in": keys}})} == {"queued"}
+    assert database.campaigns.find_one({"_id": "small"})["state"] == "running"
+    # This process still lives, and yet it claims nothing any more.
+    advance(database, "small")
+    for key in keys:
+        assert database.mongo["workflows"].count_documents({"metadata.result": key}) == 1
+        assert database.results.find_one({"_id": key})["submission"]["done"] is True
+
+
+def test_an_old_claim_of_a_living_process_is_free():
+    assert not claim_is_free(owner_name(), now() - timedelta(seconds=LIVING_CLAIM_SECONDS - 60))
+    assert claim_is_free(owner_name(), now() - timedelta(seconds=LIVING_CLAIM_SECONDS + 60))
+    assert claim_is_free("", now())

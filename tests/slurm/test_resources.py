@@ -101,3 +101,20 @@ def test_without_a_word_a_job_still_has_a_time_limit_that_the_cluster_allows():
 def test_what_no_job_can_ask_for_is_refused(value):
     with pytest.raises(ValidationError):
         Resources.model_validate(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nodes": 10**20}, "nodes"),
+        ({"gpus": 10**30}, "gpus"),
+        ({"memory": "9" * 400 + "G"}, "not an amount of memory"),
+        ({"memory": "99999999T"}, "more than any machine has"),
+        ({"walltime": "99999999999999d"}, "longer than ten years"),
+        ({"partition": "x" * 100_000}, "at most 255"),
+        ({"partition": "debug\n#SBATCH --uid=0"}, "one line"),
+    ],
+)
+def test_what_no_cluster_has_is_refused_in_words(given, said):
+    with pytest.raises(ValidationError, match=said):
+        Resources.model_validate(given)
