@@ -58,5 +58,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	@echo "installing into $(VENV) (two to three minutes the first time)"
-	$(PIP) --editable '.[local,sevennet,chgnet,conductivity,descriptors,dev]'
+	$(PIP) --editable '.[local,sevennet,chgnet,conductivity,descriptors,tight-binding,dev]'
 	@touch $@

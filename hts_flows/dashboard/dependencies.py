@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from hts_flows.dashboard.access.gate import SAFE, session_in
 from hts_flows.dashboard.access.sessions import Session
+from hts_flows.dashboard.forms import MOST_FIELDS
 from hts_flows.dashboard.problems import ForbiddenError
 from hts_flows.dashboard.state import Dashboard
 from hts_flows.stores.database import Database
@@ -50,7 +51,7 @@ async def confirmed(request: Request) -> None:
     token = request.headers.get(CSRF_HEADER)
     kind = request.headers.get("content-type", "")
     if token is None and kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        value = (await request.form()).get(CSRF_FIELD)
+        value = (await request.form(max_fields=MOST_FIELDS)).get(CSRF_FIELD)
         token = value if isinstance(value, str) else None
     if not session.confirmed_by(token):
         raise ForbiddenError(

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+#: Most fields of a form that are read: the longest allowed body has no room for more selected results.
+MOST_FIELDS = 20_000
+
 
 class SentForm:
     """Names and texts of a form's fields.
@@ -34,7 +37,7 @@ class SentForm:
 
 
 async def _sent(request: Request) -> SentForm:
-    form = await request.form()
+    form = await request.form(max_fields=MOST_FIELDS)
     return SentForm([(name, text) for name, text in form.multi_items() if isinstance(text, str)])
 
 

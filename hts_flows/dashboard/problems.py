@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, ExecutionTimeout, PyMongoError
 from starlette.exceptions import HTTPException
 
 from hts_flows.errors import HtsError, InputError, StoreUnavailableError
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
 logger = logging.getLogger("hts_flows.dashboard")
+
+
+#: MongoDB does not answer, or not in time; pymongo's others are of what it was asked.
+_UNREACHABLE = (ConnectionFailure, ExecutionTimeout, StoreUnavailableError)
 
 
 class Problem(BaseModel):
@@ -63,7 +67,7 @@ def explain(error: Exception) -> tuple[int, Problem]:
         return 422, Problem(error=f"{place}: {message}")
     if isinstance(error, HTTPException):
         return error.status_code, Problem(error=str(error.detail))
-    if isinstance(error, PyMongoError | StoreUnavailableError):
+    if isinstance(error, _UNREACHABLE):
         return 503, Problem(
             error="MongoDB does not answer", hint="nothing stored is lost; this page recovers by itself when it is back"
         )

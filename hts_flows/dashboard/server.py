@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from hts_flows.dashboard.access.users import Users, users_file
 from hts_flows.dashboard.configuration import DEFAULT_PORT, DashboardSettings, is_loopback
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 1
 #: Where the usual port is taken, the next so many are tried.
 _FURTHER_PORTS = 20
+#: What the system says of an address that is not this machine's, whatever the port.
+_NOT_OURS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def prepare_dashboard(
@@ -46,12 +51,21 @@ def prepare_dashboard(
     Raises
     ------
     InputError
-        Another address than this machine's own without users, or a port that cannot be had.
+        Another address than this machine's own without users, an address that is none of this machine's, or a port
+        that cannot be had.
     """
     from hts_flows.dashboard.connection import Connection
 
     changes = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    configuration = DashboardSettings.model_validate(settings.dashboard.model_dump() | changes)
+    try:
+        configuration = DashboardSettings.model_validate(settings.dashboard.model_dump() | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = str(first["loc"][0]) if first["loc"] else "dashboard"
+        raise InputError(
+            f"--{place} {changes.get(place)!r}: {first['msg']}",
+            "--host is an address of this machine, e.g. 127.0.0.1; --port a number from 1 to 65535",
+        ) from error
     users = Users(users_file(settings))
     if not configuration.only_here and not users.all():
         raise InputError(
@@ -85,9 +99,14 @@ def _bind(configuration: DashboardSettings, further: int) -> socket.socket:
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             bound.bind((host, port))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             bound.close()
-            reason = error.strerror or str(error)
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, socket.gaierror | ValueError) or error.errno in _NOT_OURS:
+                raise InputError(
+                    f"cannot listen on {configuration.host}: {reason}",
+                    "--host is an address or a name of this machine, e.g. 127.0.0.1 or 0.0.0.0",
+                ) from error
             continue
         bound.set_inheritable(True)
         return bound

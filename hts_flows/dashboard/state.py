@@ -106,7 +106,7 @@ class Dashboard:
         session = self.sessions.find(cookie)
         if session is None or session.password_hash is None:
             return session
-        user = self.users.all().get(session.user)
+        user = (self.users.usable() or {}).get(session.user)
         if user is None or user.role != session.role or user.password != session.password_hash:
             self.sessions.end(cookie)
             return None

@@ -54,7 +54,7 @@ WORDS = {
     "RESERVED": "sent to SLURM",
     "WAITING": "waits for others",
     "PAUSED": "paused",
-    "DEFUSED": "taken back",
+    "DEFUSED": "will not run",
     "ARCHIVED": "archived",
 }
 
@@ -80,6 +80,12 @@ def ago(moment: datetime | None) -> str:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     seconds = (datetime.now(UTC) - aware).total_seconds()
     return "now" if seconds < 2 else f"{duration(seconds)} ago"  # noqa: PLR2004
+
+
+def since(moment: datetime | None) -> str:
+    """Write for how long something has been so."""
+    text = ago(moment)
+    return "a moment" if text == "now" else text.removesuffix(" ago")
 
 
 def stamp(moment: datetime | None) -> str:
@@ -152,6 +158,7 @@ def environment() -> Environment:
     made.filters |= {
         "duration": duration,
         "ago": ago,
+        "since": since,
         "stamp": stamp,
         "number": number,
         "megabytes": megabytes,

@@ -189,9 +189,9 @@ def edited_resources(
         return Resources.model_validate(values).stored(), changes
     except ValidationError as error:
         first = error.errors()[0]
-        name, message = first["loc"][0], first["msg"].removeprefix("Value error, ")
+        place, message = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"{name} of {result.label}: {values.get(str(name))} {message}", "give a smaller amount or factor"
+            f"{place} of {result.label}: {values.get(place)} {message}", "give a smaller amount or factor"
         ) from error
 
 

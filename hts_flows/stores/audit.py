@@ -23,10 +23,10 @@ AUDIT_INDEXES = [
     IndexModel([("campaigns", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)]),
     IndexModel([("at", DESCENDING), ("_id", DESCENDING)]),
 ]
-_LATEST = Keyset("audit by time", "at", descending=True, types=(datetime,), always=True)
+_LATEST = Keyset("audit by time", "at", descending=True, types=(datetime,))
 #: What is read of a document for a row; lists of results and changes may be long.
 _ROW_FIELDS = dict.fromkeys(("at", "user", "action", "reason", "campaigns", "undone", "resubmission"), 1) | {
-    "results": {"$size": {"$ifNull": ["$results", []]}}
+    "results": {"$cond": [{"$isArray": "$results"}, {"$size": "$results"}, 0]}
 }
 #: What a result is doing now.
 Now = Literal["queued", "running", "done", "failed", "gone"]
@@ -67,7 +67,7 @@ class AuditRow(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(description="Key in the audit")
-    at: UtcTime = Field(description="When it was made (UTC)")
+    at: UtcTime | None = Field(description="When it was made (UTC); None: the entry is damaged and does not say")
     user: str = Field(description="Who made it")
     action: str = Field(description="resubmit, undo, pause, resume, cancel, priority, …")
     reason: str = Field(description="Why, in that person's words; empty where none was given")
@@ -173,8 +173,8 @@ def audit_entry(database: Database, entry: str) -> AuditEntry:
     why_not = _why_not_undoable(database, row)
     # Here each result is known, where the row counts keys of an index.
     left = any(result.now == "queued" and not result.resubmitted_since for result in results)
-    undoable = document["action"] == "resubmit" and why_not is None and left
-    if document["action"] == "resubmit" and why_not is None and not left:
+    undoable = row.action == "resubmit" and why_not is None and left
+    if row.action == "resubmit" and why_not is None and not left:
         why_not = "all its results have started or were resubmitted again since"
     return AuditEntry(
         row=row.model_copy(update={"undoable": undoable}),
@@ -204,7 +204,7 @@ def _why_not_undoable(database: Database, row: AuditRow) -> str | None:
 def _rows(database: Database, documents: list[dict[str, Any]]) -> list[AuditRow]:
     ids = [document["_id"] for document in documents]
     changes = _changes(database, ids)
-    standing = [one["_id"] for one in documents if one["action"] == "resubmit" and not one.get("undone")]
+    standing = [one["_id"] for one in documents if one.get("action") == "resubmit" and not one.get("undone")]
     progress = _progress(database, standing)
     rows = []
     for document in documents:
@@ -212,9 +212,9 @@ def _rows(database: Database, documents: list[dict[str, Any]]) -> list[AuditRow]
         rows.append(
             AuditRow(
                 id=key,
-                at=as_utc(document["at"]),
+                at=as_utc(document["at"]) if isinstance(document.get("at"), datetime) else None,
                 user=document.get("user") or "",
-                action=document["action"],
+                action=document.get("action") or "unknown",
                 reason=document.get("reason") or "",
                 campaigns=document.get("campaigns") or [],
                 results=document["results"],

@@ -83,10 +83,10 @@ class Rate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    settled: int = Field(description="Results that ended within the window, done or failed")
-    window: float = Field(description="Length of the window, s: the last hour, or as long as the campaign is stored")
+    settled: int = Field(description="Results that ended within the window, done or failed, without the first")
+    window: float = Field(description="Since the first result of the last hour ended, s")
     per_minute: float = Field(description="Results a minute")
-    time_left: float | None = Field(description="Until what is queued now has ended at this rate, s; None: not running")
+    time_left: float | None = Field(description="Until what is queued now has ended at this rate, s")
 
     @property
     def basis(self) -> str:
@@ -109,7 +109,10 @@ class CampaignCard(BaseModel):
     counts: StateCounts = Field(description="Results of all rows by state")
     failures: list[CauseCount] = Field(description="Failures by cause, the most frequent first")
     failed_references: int = Field(default=0, description="References that failed, for which candidates wait")
-    rate: Rate | None = Field(default=None, description="How fast results come in; None: none ended in the last hour")
+    rate: Rate | None = Field(
+        default=None,
+        description="How fast results come in; None: nothing is to be done, or fewer than two ended in the last hour",
+    )
     best: Best | None = Field(default=None, description="Best candidate of the highest row that has a value")
     paused_by: str | None = Field(default=None, description="Who paused it; None: it is not paused")
     pause_reason: str = Field(default="", description="Why it is paused, in that person's words")

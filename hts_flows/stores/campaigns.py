@@ -121,12 +121,29 @@ def load_campaign(database: Database, name: str) -> Campaign:
         near = nearest(name, names) if names else "none is stored yet"
         hint = "'hts status' lists the campaigns" if names else "store one with 'hts submit FILE' or 'hts run FILE'"
         raise InputError(f"no campaign named {name!r} in the database; {near}", hint)
-    campaign = Campaign.from_dict(document["content"], f"stored campaign {name!r}")
+    campaign = Campaign.from_dict(stored_content(document), f"stored campaign {name!r}")
     for table in campaign.candidates.tables():
         from hts_flows.stores.pools import fetch_pool
 
         fetch_pool(database, table)
     return campaign
+
+
+def stored_content(document: dict[str, Any]) -> dict[str, Any]:
+    """Give the file that a campaign's document holds.
+
+    Raises
+    ------
+    InputError
+        It holds none.
+    """
+    content = document.get("content")
+    if not isinstance(content, dict) or not content:
+        raise InputError(
+            f"the stored campaign {document['_id']!r} is damaged: its file is missing",
+            "store it again: hts submit FILE --update",
+        )
+    return content
 
 
 def check_names(database: Database, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo import ASCENDING, IndexModel
 
-from hts_flows.errors import InputError
+from hts_flows.errors import HtsError, InputError
 from hts_flows.flows import domain_names, get_domain
 from hts_flows.stores.result_columns import ColumnInfo, columns_of
 from hts_flows.stores.results import Attempt, Failure, Provenance, State, result_key
@@ -287,7 +287,12 @@ def _rows(database: Database, campaigns: list[str]) -> dict[tuple[str, str], Lad
     found = {}
     for document in database.campaigns.find({"_id": {"$in": campaigns}}, {"content": 1}):
         name = document["_id"]
-        for level in Campaign.from_dict(document["content"], f"stored campaign {name!r}").ladder():
+        try:
+            levels = Campaign.from_dict(document.get("content"), f"stored campaign {name!r}").ladder()
+        except HtsError:
+            # The overview says what is wrong with it; here its ladder is as if it were gone.
+            continue
+        for level in levels:
             found[name, level.settings_hash] = LadderPlace(campaign=name, row=level.number, name=level.name)
     return found
 

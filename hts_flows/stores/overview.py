@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Results of this time tell the rate.
 RATE_WINDOW = timedelta(hours=1)
+#: Stands for a time that a damaged document does not say.
+_UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def headline_indexes() -> list[IndexModel]:
@@ -82,6 +84,7 @@ class _Stored:
     engines: dict[str, str] = field(default_factory=dict)
     failed_references: int = 0
     recent: int = 0
+    earliest: datetime | None = None
     latest: datetime | None = None
     best: dict[str, Best] = field(default_factory=dict)
     searches: dict[str, SearchState] = field(default_factory=dict)
@@ -90,6 +93,16 @@ class _Stored:
     def name(self) -> str:
         name: str = self.document["_id"]
         return name
+
+    def text(self, field: str, unknown: str = "") -> str:
+        """Give a text of the document, which may be damaged."""
+        value = self.document.get(field)
+        return value if isinstance(value, str) else unknown
+
+    def time(self, field: str) -> datetime | None:
+        """Give a time of the document, which may be damaged."""
+        value = self.document.get(field)
+        return as_utc(value) if isinstance(value, datetime) else None
 
 
 def overview(database: Database) -> Overview:
@@ -150,12 +163,17 @@ def _parsed(content: str) -> tuple[Domain, tuple[Level, ...]]:
 
 
 def _read(document: dict[str, Any]) -> _Stored:
+    # One that another version stored, or that was damaged, must not hide the others.
     try:
-        domain, levels = _parsed(json.dumps(document["content"], sort_keys=True))
+        domain, levels = _parsed(json.dumps(document.get("content"), sort_keys=True, default=str))
     except HtsError as error:
-        # One that another version stored must not hide the others.
         return _Stored(document, problem=str(error))
-    return _Stored(document, domain, levels)
+    stored = _Stored(document, domain, levels)
+    lacking = [name for name in ("created_at", "updated_at") if stored.time(name) is None]
+    lacking += [] if stored.text("state") else ["state"]
+    if lacking:
+        return _Stored(document, problem=f"it is damaged: it does not say {', '.join(sorted(lacking))}")
+    return stored
 
 
 def _cards(database: Database, stored: list[_Stored], jobs: Sequence[RunningJob]) -> list[CampaignCard]:
@@ -203,6 +221,12 @@ def _counting(stored: _Stored, since: datetime) -> list[list[dict[str, Any]]]:
     branches: list[list[dict[str, Any]]] = [
         [{"$match": {"campaigns": name, ended: {"$gte": since}}}, {"$count": "recent"}],
         [
+            {"$match": {"campaigns": name, ended: {"$gte": since}}},
+            {"$sort": {ended: ASCENDING}},
+            {"$limit": 1},
+            {"$project": {"_id": 0, "earliest": f"${ended}"}},
+        ],
+        [
             {"$match": {"campaigns": name, ended: {"$type": "date"}}},
             {"$sort": {ended: DESCENDING}},
             {"$limit": 1},
@@ -240,6 +264,8 @@ def _take(stored: _Stored, found: dict[str, Any]) -> None:
     """Take in what one of the aggregations gave."""
     if "recent" in found:
         stored.recent = found["recent"]
+    elif "earliest" in found:
+        stored.earliest = as_utc(found["earliest"])
     elif "latest" in found:
         stored.latest = as_utc(found["latest"])
     elif "value" in found:
@@ -324,30 +350,48 @@ def _card(stored: _Stored, stamp: datetime) -> CampaignCard:
     document, rows = stored.document, _rows(stored)
     names = ("queued", "running", "done", "failed")
     counts = StateCounts(**{name: sum(getattr(row.counts, name) for row in rows) for name in names})
-    created, changed = (as_utc(document[name]) for name in ("created_at", "updated_at"))
     causes = [CauseCount(cause=cause, count=count) for cause, count in stored.causes.most_common()]
-    rate = None
-    if stored.recent:
-        window = max(min(RATE_WINDOW, stamp - created).total_seconds(), SECONDS_IN_A_MINUTE)
-        per_minute = stored.recent / window * SECONDS_IN_A_MINUTE
-        left = counts.queued / per_minute * SECONDS_IN_A_MINUTE if document["state"] == "running" else None
-        rate = Rate(settled=stored.recent, window=window, per_minute=per_minute, time_left=left)
+    state = stored.text("state", "unknown")
+    times = [time for time in (stored.time("created_at"), stored.time("updated_at"), stored.latest) if time]
+    paused = document.get("paused")
+    paused = paused if isinstance(paused, dict) else {}
     return CampaignCard(
         name=stored.name,
-        state=document["state"],
-        domain=document["content"]["candidates"].get("domain", ""),
-        created_at=created,
-        last_activity=max(changed, stored.latest or changed),
+        state=state,
+        domain=_domain_name(document),
+        created_at=stored.time("created_at") or min(times, default=_UNKNOWN_TIME),
+        last_activity=max(times, default=_UNKNOWN_TIME),
         rows=rows,
         counts=counts,
         failures=causes,
         failed_references=stored.failed_references,
-        rate=rate,
+        rate=_rate(stored, counts.queued, stamp) if state == "running" else None,
         best=next((row.best for row in reversed(rows) if row.best), None),
-        paused_by=(document.get("paused") or {}).get("user"),
-        pause_reason=(document.get("paused") or {}).get("reason") or "",
+        paused_by=paused.get("user"),
+        pause_reason=paused.get("reason") or "",
         problem=stored.problem,
     )
+
+
+def _rate(stored: _Stored, queued: int, stamp: datetime) -> Rate | None:
+    """Tell how fast results come in, from when the first of the last hour ended; None where nothing is to be done.
+
+    What was before that first one does not count: a campaign may have waited for hours, or been finished.
+    """
+    settled = stored.recent - 1
+    if not queued or settled < 1 or stored.earliest is None:
+        return None
+    window = max((stamp - stored.earliest).total_seconds(), SECONDS_IN_A_MINUTE)
+    per_minute = settled / window * SECONDS_IN_A_MINUTE
+    left = queued / per_minute * SECONDS_IN_A_MINUTE
+    return Rate(settled=settled, window=window, per_minute=per_minute, time_left=left)
+
+
+def _domain_name(document: Mapping[str, Any]) -> str:
+    content = document.get("content")
+    candidates = content.get("candidates") if isinstance(content, dict) else None
+    name = candidates.get("domain") if isinstance(candidates, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _rows(stored: _Stored) -> list[RowCard]:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 FAILURE_GROUP_INDEX = "failure_groups"
 RESULT_INDEXES = [
     # What has changed since it was read last.
-    IndexModel(
-        [("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("changed_at", ASCENDING), ("_id", ASCENDING)]
-    ),
+    IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("changed_at", ASCENDING), ("_id", ASCENDING)]),
     # Counting a campaign's states and causes of failure, and listing its results of one engine.
     IndexModel(
         [

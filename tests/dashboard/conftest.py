@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -39,8 +38,6 @@ def chromium() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
-    # playwright leaves its event loop on this thread otherwise.
-    assert threading.current_thread() is threading.main_thread()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from failed_results import fail, submitted
 from many_jobs import CallCounter
@@ -110,6 +112,44 @@ def test_a_failure_says_what_helps_and_operators_can_resubmit(database, key, sit
         assert f'href="/jobs/{number}"' in hers
     assert f"/resubmit?id={candidate_of(key)}" in mine
     assert "/resubmit" not in hers
+
+
+def test_remedy_and_message_are_two_lines_and_a_long_message_does_not_widen_the_page(database, key, site, visit):
+    failure = {"cause": "unknown", "message": "x" * 2000, "remedy": "try less", "retryable": False}
+    database.results.update_one({"_id": key}, {"$set": {"state": "failed", "failure": failure}})
+    one = visit(site)
+    one.expected = SOFTWARE_DRAWING
+    page = one.open(f"candidates/{candidate_of(key)}")
+    assert page.inner_text("[data-part=failures] p").endswith("x\ntry less")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_what_is_done_is_shown_first_and_results_of_an_engine_are_told_apart_by_their_settings(database, key, site):
+    first = database.results.find_one({"_id": key})
+    done = add_second_engine(database, key)
+    database.results.update_one(
+        {"_id": done}, {"$set": {"engine": first["engine"], "settings": first["settings"] | {"steps": 77}}}
+    )
+    failure = {"cause": "unknown", "message": "no", "remedy": "", "retryable": False}
+    change = {"state": "failed", "failure": failure, "calculation": {"energy": -1.0, "structure": first["start"]}}
+    # The failed one is on the row of the ladder; the other's row is gone, which sorts it last or first alike.
+    database.results.update_one({"_id": key}, {"$set": change})
+    text = site.get(site.client(), f"candidates/{candidate_of(key)}").text
+    engine = first["engine"]
+    shown = re.search(r'<a class="chip"[^>]*aria-current="true">([^<]*)<', text)[1]
+    assert shown == f"{engine} (steps 77): relaxed"
+    assert f"{engine} (steps {first['settings']['steps']})" in text
+    assert f"/resubmit?id={key.replace(':', '%3A')}" in text
+    # As a row further up than the one that is done.
+    database.results.update_one({"_id": done}, {"$set": {"settings_hash": first["settings_hash"]}})
+    database.results.update_one({"_id": key}, {"$set": {"settings_hash": "e" * 12}})
+    text = site.get(site.client(), f"candidates/{candidate_of(key)}").text
+    assert re.search(r'<a class="chip"[^>]*aria-current="true">([^<]*)<', text)[1] == shown
+
+
+def test_a_damaged_campaign_does_not_hide_its_candidates(database, key, site):
+    database.campaigns.update_one({"_id": "small"}, {"$set": {"content": {}}})
+    assert site.get(site.client(), f"candidates/{candidate_of(key)}").status_code == 200
 
 
 def test_earlier_attempts_stay_readable_with_what_has_changed_since(database, key, site, tmp_path):

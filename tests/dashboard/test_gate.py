@@ -182,3 +182,64 @@ def test_the_log_holds_no_token_password_or_cookie(site, caplog, capfd):
     secrets = [site.dashboard.token, PASSWORD, client.headers["X-CSRF-Token"], *client.cookies.values()]
     for secret in secrets:
         assert secret not in log + out + err
+
+
+def test_a_form_of_somebody_whose_login_has_ended_leads_to_the_login_and_programs_get_json(site):
+    for path in ("logout", "resubmit", "queue/pause"):
+        answer = requests.post(site.address + path, data={"a": "b"}, timeout=30, allow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/")
+    answer = requests.post(f"{site.address}api/resubmissions/plan", json={}, timeout=30)
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "not logged in"
+
+
+def test_a_long_form_is_refused_with_a_page(site):
+    answer = site.client().post(f"{site.address}resubmit", data=b"x" * 1_000_001, headers=FORM, timeout=30)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "longer than 1,000,000 bytes" in answer.text
+
+
+def test_an_address_with_nul_is_refused_in_words(site):
+    client = site.client()
+    for path in ("api/candidates/%00", "candidates/a%00b", "jobs?text=%00"):
+        answer = site.get(client, path)
+        assert answer.status_code == 400, path
+        assert "NUL" in answer.text
+
+
+def test_a_form_may_have_thousands_of_fields(site):
+    client = site.client()
+    token = client.headers.pop("X-CSRF-Token")
+    data = [("csrf_token", token)] + [("id", str(number)) for number in range(3000)]
+    answer = client.post(f"{site.address}logout", data=data, timeout=30, allow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+@pytest.mark.parametrize("damage", ["text", "binary", "list", "mode"])
+def test_a_damaged_users_file_ends_their_sessions_and_nothing_else(site, caplog, damage):
+    site.add_user("anna", "viewer")
+    hers, token = site.client("anna"), site.client()
+    file = site.dashboard.users.file
+    before = file.read_bytes()
+    if damage == "mode":
+        file.chmod(0o644)
+    else:
+        file.write_bytes({"text": b"anna: {role: boss}", "binary": b"\xff\xfe\x00a", "list": b"- anna"}[damage])
+    assert site.get(hers, "api/session").status_code == 401
+    answer = site.get(hers, "jobs")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=%2Fjobs")
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert site.get(hers, "static/dashboard.css").status_code == 200
+    assert site.get(token, "jobs").status_code == 200
+    data = {"user": "anna", "password": PASSWORD}
+    for _ in range(7):
+        shown = requests.post(f"{site.address}login", data=data, timeout=30)
+        assert shown.status_code == 503
+        assert "users cannot log in now: ask whoever runs the dashboard" in shown.text
+        assert str(file.parent) not in shown.text
+    assert [record.levelname for record in caplog.records if str(file) in record.getMessage()] == ["ERROR"]
+    # When it is mended they log in at once: nothing was counted as wrong.
+    file.write_bytes(before)
+    file.chmod(0o600)
+    assert site.get(site.client("anna"), "api/session").status_code == 200

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import requests
+import serving
 from failed_results import fail, submitted
 from serving import serve_in_thread
 
@@ -119,3 +120,18 @@ def test_a_page_says_that_the_dashboard_itself_was_stopped(settings, database, v
         visited.expected = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE")
         visited.page.wait_for_selector("text=small")
     visited.page.wait_for_selector("#connection:has-text('The dashboard does not answer')", timeout=SLOW)
+
+
+def test_a_page_whose_dashboard_was_started_anew_leads_to_the_login_and_back(settings, database, visit, monkeypatch):
+    with serve_in_thread(settings) as first:
+        one = visit(first)
+        one.expected = ("Failed to load resource", "ERR_", "EventSource")
+        page = one.open("jobs?state=READY")
+        page.wait_for_selector("header.top")
+    port = first.dashboard.configuration.port
+    same = settings.dashboard.model_copy(update={"port": port})
+    monkeypatch.setattr(serving, "_free_port", lambda _: same)
+    with serve_in_thread(settings) as second:
+        page.wait_for_url("**/login?next=%2Fjobs%3Fstate%3DREADY", timeout=SLOW)
+        assert page.input_value("input[name=next]") == "/jobs?state=READY"
+        assert second.address == first.address

@@ -103,3 +103,16 @@ def test_pages_come_compressed_and_files_of_the_package_may_be_kept(site, failed
         answer = requests.get(site.address + path, timeout=30)
         assert answer.status_code == 200
         assert "max-age" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("content", [{}, None, "text", {"name": "small"}])
+def test_a_damaged_campaign_is_said_to_be_one_and_keeps_no_other_page_from_working(site, database, failed, content):
+    client = site.client()
+    database.campaigns.update_one({"_id": "small"}, {"$set": {"content": content}, "$unset": {"created_at": ""}})
+    for path in ("", "jobs", "failures", "audit", "api/overview"):
+        assert site.get(client, path).status_code == 200, path
+    for path in ("campaigns/small", "campaigns/small?tab=file", "campaigns/small?tab=figures"):
+        answer = site.get(client, path)
+        assert answer.status_code in {200, 422}, path
+        assert "small" in answer.text
+    assert site.get(client, "api/campaigns/small/results").status_code == 422

@@ -6,8 +6,9 @@ import pytest
 
 from hts_flows.dashboard.access.login_limit import FORGET_SECONDS, LONGEST_WAIT, LoginLimit
 from hts_flows.dashboard.access.sessions import MOST_SESSIONS, Sessions
-from hts_flows.dashboard.access.users import Users
+from hts_flows.dashboard.access.users import Users, users_file
 from hts_flows.dashboard.configuration import is_loopback
+from hts_flows.dashboard.server import prepare_dashboard
 from hts_flows.errors import InputError
 
 PASSWORD = "correct horse battery"
@@ -140,3 +141,23 @@ def test_addresses_of_this_machine_alone_are_known(host):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "login.example.org"])  # noqa: S104 (nothing is bound)
 def test_other_addresses_are_not_taken_for_this_machine_alone(host):
     assert not is_loopback(host)
+
+
+def test_a_file_that_others_can_read_from_now_on_is_refused_at_once(users):
+    users.add("anna", "viewer", PASSWORD)
+    assert users.all()
+    users.file.chmod(0o644)
+    with pytest.raises(InputError, match="can be read by others"):
+        users.all()
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("", "--host ''"), ("nosuch.invalid", "cannot listen on nosuch"), ("192.0.2.1", "cannot listen on 192.0.2.1")],
+)
+def test_a_host_that_cannot_be_is_named_with_what_is_wrong(settings, database, host, said):
+    Users(users_file(settings)).add("anna", "viewer", PASSWORD)
+    with pytest.raises(InputError, match=said) as error:
+        prepare_dashboard(settings, host=host)
+    assert "another dashboard" not in str(error.value)
+    assert "address" in error.value.hint

@@ -196,3 +196,18 @@ def test_calls_do_not_grow_with_the_audit(keys, database):
         counter.names.clear()
         audit_trail(mine, limit=200)
         assert Counter(counter.names) == few == {"find": 1, "aggregate": 2}
+
+
+def test_a_damaged_entry_hides_nothing(keys, database):
+    audit = again(database)
+    database.audit.insert_many([{"_id": "empty"}, {"_id": "odd", "at": None, "action": None, "results": 3}])
+    found = {row.id: row for row in rows(database)}
+    assert set(found) == {audit, "empty", "odd"}
+    assert (found["empty"].at, found["empty"].action, found["odd"].results) == (None, "unknown", 0)
+    assert audit_entry(database, "empty").row.at is None
+    # Page by page, the same.
+    paged, cursor = [], None
+    for _ in range(3):
+        page = audit_trail(database, limit=1, cursor=cursor)
+        paged, cursor = [*paged, page.rows[0].id], page.next
+    assert sorted(paged) == sorted(found)

@@ -57,6 +57,12 @@ def quiet(database, **minutes):
         database.campaigns.update_one({"_id": name}, {"$set": {"created_at": stamp, "updated_at": stamp}})
 
 
+def queue(database, document):
+    """Let a result be queued."""
+    change = {"state": "queued", "properties": None, "provenance.finished_at": None}
+    database.results.update_one({"_id": document["_id"]}, {"$set": change})
+
+
 def told(found, kind):
     return [item.text for item in found.attention if item.kind == kind]
 
@@ -76,24 +82,34 @@ def test_counts_best_and_rate_are_those_of_the_documents(indexed, make_campaign)
     ties = {one["label"] for one in done if one["properties"]["intercalation_energy"] == best.value}
     assert best.label in ties
     assert best.key == f"{best.candidate_id}:{card.rows[0].settings_hash}"
-    # Of one every ten minutes from now on backwards, six are of the last hour.
-    assert (card.rate.settled, card.rate.window) == (6, 3600)
-    assert card.rate.per_minute == pytest.approx(0.1)
-    assert card.rate.basis == "6 results in the last 60 min"
     assert now() - card.last_activity < timedelta(minutes=1)
-
-
-def test_a_young_campaign_has_its_rate_from_its_own_time_and_time_left_from_what_is_queued(indexed, make_campaign):
-    documents = insert(indexed, make_campaign, "many", count=4)
-    indexed.results.update_many({}, {"$set": {"provenance.finished_at": now()}})
-    indexed.results.update_one({"_id": documents[0]["_id"]}, {"$set": {"state": "queued", "properties": None}})
-    indexed.results.update_one({"_id": documents[0]["_id"]}, {"$set": {"provenance.finished_at": None}})
-    quiet(indexed, many=6)
+    # Nothing is queued, so nothing comes in.
+    assert card.rate is None
+    queue(indexed, documents[19])
+    # Of one every ten minutes from now on backwards, five came after the first one of the last hour.
     rate = campaign_card(indexed, "many").rate
-    assert rate.window == pytest.approx(360, abs=5)
-    assert rate.time_left == pytest.approx(120, abs=3)  # one more at 3 in 6 minutes
+    assert (rate.settled, rate.window) == (5, pytest.approx(3000, abs=10))
+    assert rate.per_minute == pytest.approx(0.1, abs=0.001)
+    assert rate.basis == "5 results in the last 50 min"
+
+
+def test_what_was_before_the_work_began_does_not_count_for_the_rate(indexed, make_campaign):
+    documents = insert(indexed, make_campaign, "many", count=6)
+    quiet(indexed, many=600)
+    # Five ended hours ago and were computed again just now, one every two minutes; one is left.
+    for number, document in enumerate(documents):
+        ended = {"provenance.finished_at": now() - timedelta(minutes=2 * number)}
+        indexed.results.update_one({"_id": document["_id"]}, {"$set": ended})
+    queue(indexed, documents[0])
+    rate = campaign_card(indexed, "many").rate
+    assert (rate.settled, rate.window) == (4, pytest.approx(600, abs=5))
+    assert rate.time_left == pytest.approx(150, abs=3)
     indexed.campaigns.update_one({"_id": "many"}, {"$set": {"state": "paused"}})
-    assert campaign_card(indexed, "many").rate.time_left is None
+    assert campaign_card(indexed, "many").rate is None
+    indexed.campaigns.update_one({"_id": "many"}, {"$set": {"state": "running"}})
+    # One result tells no rate.
+    indexed.results.delete_many({"_id": {"$in": [document["_id"] for document in documents[2:]]}})
+    assert campaign_card(indexed, "many").rate is None
 
 
 def test_values_that_are_no_numbers_are_never_the_best(indexed, make_campaign):
@@ -214,6 +230,32 @@ def test_a_campaign_that_cannot_be_read_hides_nothing(indexed, make_campaign):
     assert cards["old"].rows[0].engine == "sevennet"
     assert cards["many"].problem is None
     assert told(found, "unreadable")[0].startswith("the stored file of old cannot be read")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$set": {"content": {}}},
+        {"$set": {"content": None}},
+        {"$set": {"content": "text"}},
+        {"$set": {"content": {"candidates": [], "calculate": {"a": now()}}}},
+        {"$unset": {"content": 1}},
+        {"$unset": {"state": 1}},
+        {"$unset": {"created_at": 1}},
+        {"$unset": {"updated_at": 1}},
+        {"$set": {"created_at": "yesterday", "updated_at": 3, "state": None, "paused": "yes"}},
+    ],
+)
+def test_a_damaged_campaign_hides_nothing(indexed, make_campaign, damage):
+    insert(indexed, make_campaign, "many", count=3)
+    insert(indexed, make_campaign, "broken", count=2)
+    indexed.campaigns.update_one({"_id": "broken"}, damage)
+    found = overview(indexed)
+    cards = {card.name: card for card in found.campaigns}
+    assert (cards["many"].problem, cards["many"].counts.done) == (None, 3)
+    assert cards["broken"].problem
+    assert cards["broken"].counts.total == 2
+    assert len(told(found, "unreadable")) == 1
 
 
 def test_an_unknown_campaign_and_an_empty_database_are_explained(indexed):

@@ -10,6 +10,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
+from hts_flows.dashboard.templating import page
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -80,6 +82,10 @@ class Gate:
         await self.app(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
+        return self._wrong(request) or self._without_session(request)
+
+    def _wrong(self, request: Request) -> Response | None:
+        """Answer a request that nobody may send."""
         host = request.headers.get("host", "")
         if not self.dashboard.goes_by(_host_name(host)):
             return PlainTextResponse(
@@ -88,18 +94,27 @@ class Gate:
                 "file.\n",
                 status_code=400,
             )
+        if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+            return refuse(request, 400, "an address must not hold the character NUL (%00)", "take it out")
         if request.method not in SAFE:
             if not same_origin(request):
-                return problem(403, "this request comes from another site, so nothing was changed")
+                return refuse(request, 403, "this request comes from another site, so nothing was changed")
             if too_long(request):
-                return problem(413, f"the request is longer than {LONGEST_BODY:,} bytes")
-        path = request.url.path
+                return refuse(request, 413, f"the request is longer than {LONGEST_BODY:,} bytes", "choose less at once")
+        return None
+
+    def _without_session(self, request: Request) -> Response | None:
+        """Find the session, and answer a request that needs one and has none."""
+        path: str = request.scope["path"]
         session = self.dashboard.session_of(request)
         request.scope.setdefault("state", {})["session"] = session
         if session is not None or any(path == public or path.startswith(public) for public in PUBLIC):
             return None
-        if path.startswith("/api") or request.method not in SAFE:
+        if path.startswith("/api"):
             return problem(401, "not logged in", "open /login in a browser; 'hts dashboard' prints the address")
+        if request.method not in SAFE:
+            # What a form has sent is lost, and where it was sent to has no page.
+            return RedirectResponse("/login?next=/", status_code=303)
         target = path + (f"?{request.url.query}" if request.url.query else "")
         return RedirectResponse(f"/login?next={quote(target, safe='')}", status_code=303)
 
@@ -108,6 +123,13 @@ def problem(status: int, error: str, hint: str | None = None, **headers: str) ->
     """Answer with an error in the form of :class:`hts_flows.dashboard.problems.Problem`."""
     content: dict[str, Any] = {"error": error, "hint": hint}
     return JSONResponse(content, status_code=status, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+def refuse(request: Request, status: int, error: str, hint: str | None = None) -> Response:
+    """Answer with an error, with JSON under /api, else with a page."""
+    if request.scope["path"].startswith("/api"):
+        return problem(status, error, hint)
+    return page(request, "problem.html", {"problem": {"error": error, "hint": hint}, "status": status}, status=status)
 
 
 def session_in(request: Request) -> Session:

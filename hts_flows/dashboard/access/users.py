@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +17,8 @@ from hts_flows.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from hts_flows.settings import Settings
+
+logger = logging.getLogger("hts_flows.dashboard")
 
 #: A viewer sees everything; an operator also changes things.
 Role = Literal["viewer", "operator"]
@@ -45,7 +49,8 @@ class Users:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._read: tuple[tuple[int, int], dict[str, User]] | None = None
+        self._read: tuple[tuple[int, ...], dict[str, User]] | None = None
+        self._logged: tuple[int, ...] | None = None
 
     def all(self) -> dict[str, User]:
         """Read all users by name.
@@ -56,20 +61,45 @@ class Users:
             The file cannot be used, or others than its owner can read it.
         """
         try:
+            stamp = self._stamp()
+            if stamp is None:
+                return {}
+            if self._read is None or self._read[0] != stamp:
+                if stat.S_IMODE(stamp[0]) & 0o077:
+                    raise InputError(f"{self.file} can be read by others than its owner", f"chmod 600 {self.file}")
+                self._read = (stamp, self._parse())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.file} cannot be read: {error}", "see that it is the file of users") from error
+        return self._read[1]
+
+    def usable(self) -> dict[str, User] | None:
+        """Read all users by name; None where the file cannot be used, for which the log has the reason once."""
+        try:
+            return self.all()
+        except InputError as error:
+            try:
+                stamp = self._stamp() or ()
+            except OSError:
+                stamp = ()
+            if self._logged != stamp:
+                self._logged = stamp
+                logger.error("users cannot log in: %s", error)  # noqa: TRY400 (the message says it all)
+            return None
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """Tell one state of the file from another; None where there is none."""
+        try:
             state = self.file.stat()
         except FileNotFoundError:
-            return {}
-        stamp = (state.st_mtime_ns, state.st_ino)
-        if self._read is None or self._read[0] != stamp:
-            if state.st_mode & 0o077:
-                raise InputError(f"{self.file} can be read by others than its owner", f"chmod 600 {self.file}")
-            self._read = (stamp, self._parse())
-        return self._read[1]
+            return None
+        return (state.st_mode, state.st_mtime_ns, state.st_ino, state.st_size)
 
     def _parse(self) -> dict[str, User]:
         _, data = parse_yaml(self.file.read_text(encoding="utf-8"), str(self.file))
+        if not isinstance(data or {}, dict):
+            raise InputError(f"{self.file} does not hold users by name", "make them with 'hts dashboard user add NAME'")
         users = {}
-        for name, content in (data or {}).items() if isinstance(data or {}, dict) else ():
+        for name, content in (data or {}).items():
             try:
                 users[str(name)] = User.model_validate(content)
             except ValidationError as error:
@@ -136,7 +166,7 @@ class Users:
         name, password
             As typed.
         """
-        user = self.all().get(name)
+        user = (self.usable() or {}).get(name)
         right = check_password(user.password if user else _NOBODY, password)
         return user if right else None
 

@@ -17,6 +17,7 @@ from hts_flows.dashboard.naming import campaign_named
 from hts_flows.dashboard.problems import NAMED, NotFoundError
 from hts_flows.errors import InputError, nearest
 from hts_flows.ladder import Level
+from hts_flows.stores.campaigns import stored_content
 from hts_flows.stores.database import Database
 from hts_flows.stores.result_columns import ColumnInfo
 from hts_flows.stores.result_pages import PAGE, ResultPage, ResultQuery
@@ -115,7 +116,7 @@ def read_levels(database: Database, campaign: str) -> tuple[Level, ...]:
     if document is None:
         campaign_named(database, campaign)
         raise NotFoundError(f"no campaign named {campaign!r} in the database", "the overview lists the campaigns")
-    return _levels(json.dumps(document["content"], sort_keys=True))
+    return _levels(json.dumps(stored_content(document), sort_keys=True))
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -10,8 +11,9 @@ from starlette.responses import Response
 from hts_flows.dashboard.api.candidates import CandidateId, StructureQuery, cell_of, read_candidate, read_structure
 from hts_flows.dashboard.api.figures import plotly_styles
 from hts_flows.dashboard.dependencies import Db
+from hts_flows.dashboard.pages.jobs import flat
 from hts_flows.dashboard.problems import NotFoundError
-from hts_flows.dashboard.templating import page
+from hts_flows.dashboard.templating import number, page
 from hts_flows.stores.result_columns import unit_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ _CALCULATED = (
     ("converged", "Relaxation converged", ""),
     ("n_steps", "Geometries computed", ""),
 )
+#: Results of the same engine are told apart by so many settings, and by so much of the value of each.
+_MOST_SETTINGS, _LONGEST_VALUE = 2, 24
 
 
 @router.get("/candidates/{candidate_id}")
@@ -46,7 +50,7 @@ def candidate(
         {
             "detail": detail,
             "plotly_styles": plotly_styles(),
-            "names": {one.key: _name(one, detail) for one in detail.results},
+            "names": _names(detail),
             "structures": _structures(detail),
             "shown": shown,
             "which": which,
@@ -58,12 +62,30 @@ def candidate(
     )
 
 
-def _name(result: EngineResult, detail: CandidateDetail) -> str:
-    """Tell a result from those of the same engine with other settings."""
-    names = sorted({place.name for place in result.places}) or [result.engine]
-    name = ", ".join(names)
-    alike = sum(sorted({place.name for place in one.places}) == names for one in detail.results)
-    return f"{name} ({result.settings_hash[:6]})" if alike > 1 else name
+def _names(detail: CandidateDetail) -> dict[str, str]:
+    """Name each result by its rows, and those of the same rows by what tells them apart; by key."""
+    groups: dict[str, list[EngineResult]] = defaultdict(list)
+    for one in detail.results:
+        groups[", ".join(sorted({place.name for place in one.places})) or one.engine].append(one)
+    names = {}
+    for name, alike in groups.items():
+        settings = [_told(one, alike) for one in alike]
+        campaigns = [", ".join(place.campaign for place in one.places) for one in alike]
+        for one, *told in zip(alike, settings, campaigns, strict=True):
+            apart = [text for text, all_texts in zip(told, (settings, campaigns), strict=True)
+                     if text and all_texts.count(text) == 1]  # fmt: skip
+            names[one.key] = f"{name} ({(apart or [one.settings_hash[:6]])[0]})" if len(alike) > 1 else name
+    return names
+
+
+def _told(result: EngineResult, alike: list[EngineResult]) -> str:
+    """Write the settings in which a result differs from those of the same rows, the first of them."""
+    settings = {one.key: dict(flat(one.settings)) for one in alike}
+    own = settings[result.key]
+    names = sorted({name for other in settings.values() for name in own.keys() | other.keys()})
+    differing = [name for name in names if any(other.get(name) != own.get(name) for other in settings.values())]
+    parts = [f"{name} {number(own.get(name))[:_LONGEST_VALUE]}" for name in differing[:_MOST_SETTINGS]]
+    return ", ".join(parts)
 
 
 def _structures(detail: CandidateDetail) -> list[tuple[EngineResult, str]]:
@@ -77,7 +99,7 @@ def _structures(detail: CandidateDetail) -> list[tuple[EngineResult, str]]:
 
 
 def _chosen(detail: CandidateDetail, view: StructureQuery) -> tuple[EngineResult | None, str]:
-    """The structure that was asked for; else that of the highest row, relaxed where there is one.
+    """The structure that was asked for; else that of the highest row that is done, relaxed where there is one.
 
     Raises
     ------
@@ -90,11 +112,14 @@ def _chosen(detail: CandidateDetail, view: StructureQuery) -> tuple[EngineResult
         if named is None:
             raise NotFoundError(f"this candidate has no result {view.result!r}", "its page lists the results")
         return named, view.which
+    # What a failed calculation has reached is shown where nothing else is, or where it is asked for.
+    ordered = list(reversed(structures))
+    ordered.sort(key=lambda one: one[0].state != "done")
     for wanted in (view.which, "relaxed", "start"):
-        for result, which in reversed(structures):
+        for result, which in ordered:
             if which == wanted:
                 return result, which
-    return structures[-1] if structures else (None, "start")
+    return ordered[0] if ordered else (None, "start")
 
 
 def _properties(detail: CandidateDetail) -> list[tuple[ColumnInfo, dict[str, Any]]]:

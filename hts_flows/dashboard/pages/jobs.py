@@ -182,7 +182,8 @@ def compare(attempts: list[AttemptColumn]) -> list[Compared]:
 def _marked(row: list[Any], *, none: bool = True) -> tuple[bool, list[tuple[Any, bool]]]:
     """Mark what is another value than the one before; ``none`` says whether None is a value."""
     changed = [now != before and (none or None not in (now, before)) for before, now in pairwise(row)]
-    return any(changed), list(zip(row, [False, *changed], strict=True))
+    # A job that is none of ours has no runs at all.
+    return any(changed), list(zip(row, [False, *changed][: len(row)], strict=True))
 
 
 def draw(graph: JobGraph) -> Drawing:

@@ -18,6 +18,7 @@ from hts_flows.dashboard.templating import duration, page
 router = APIRouter()
 
 _WRONG = "user name or password is wrong"
+_NOBODY = "users cannot log in now: ask whoever runs the dashboard"
 
 
 @router.get("/login")
@@ -49,6 +50,8 @@ async def login(
     then: Annotated[str, Form(alias="next", max_length=2000)] = "/",
 ) -> Response:
     """Log in with a password."""
+    if dashboard.users.usable() is None:
+        return _form(request, dashboard, then, status=503)
     address = _address(request)
     keys = ((dashboard.limit_by_address, address), (dashboard.limit_by_name, f"{address} {user}"))
     for limit, key in keys:
@@ -93,11 +96,12 @@ def _local(target: str) -> str:
 
 
 def _form(request: Request, dashboard: Dashboard, then: str, *, error: str = "", status: int = 200) -> Response:
+    users = dashboard.users.usable()
     context = {
-        "error": error,
+        "error": error or (_NOBODY if users is None else ""),
         "next": then,
         "tokens": dashboard.token is not None,
-        "passwords": bool(dashboard.users.all()),
+        "passwords": bool(users),
     }
     return page(request, "login.html", context, status=status)
 

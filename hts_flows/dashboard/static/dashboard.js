@@ -82,9 +82,21 @@ function listen(address) {
   stream.onerror = () => {
     number = null;
     say("The dashboard does not answer: it was stopped, or the connection is lost. Trying again…");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 3000);
+    if (stream.readyState === EventSource.CLOSED) listenAgain(address);
   };
   addEventListener("beforeunload", () => stream.close());
+}
+
+/** Open a stream again that was refused. It does not tell why: one that needs a login never comes back by itself. */
+async function listenAgain(address) {
+  const answer = await fetch("/api/session").catch(() => null);
+  if (answer?.status === 401) {
+    // What answers a form has no address of its own.
+    const here = "answersForm" in document.body.dataset ? "/" : location.pathname + location.search;
+    location.assign(`/login?next=${encodeURIComponent(here)}`);
+    return;
+  }
+  setTimeout(() => listen(address), 3000);
 }
 
 document.addEventListener("visibilitychange", () => {

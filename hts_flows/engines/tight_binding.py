@@ -1,0 +1,67 @@
+"""Second-moment tight binding: a potential for fcc metals that is thousands of times faster than the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from hts_flows.engines._ase import AseEngine, Optimizer
+from hts_flows.engines._packages import package_versions, require_modules
+
+if TYPE_CHECKING:
+    from hts_flows.engines._tight_binding_maker import TightBindingMaker
+
+INSTALL_HINT = "in a clone of hts_flows: pip install --editable '.[tight-binding]'"
+
+
+def require_numba() -> None:
+    """Check that the compiler of the potential is installed, without loading it.
+
+    Raises
+    ------
+    EngineNotAvailableError
+        With what to type.
+    """
+    require_modules("tight_binding", ("numba",), INSTALL_HINT)
+
+
+class TightBinding(AseEngine):
+    """Second-moment potential of Cleri and Rosato (Phys. Rev. B 48, 22 (1993)).
+
+    For Ni, Cu, Rh, Pd, Ag, Ir, Pt, Au, Al and Pb, one metal at a time. Interactions reach to the fifth shell of the
+    crystal, as in the fit of the parameters, and are switched off before the sixth by a polynomial with continuous
+    second derivatives. To search among thousands of configurations in one process, call
+    ``hts_flows.engines._second_moment_relaxation.relax``.
+    """
+
+    install_hint: ClassVar[str] = INSTALL_HINT
+    packed: ClassVar[bool] = True
+    never_gives: ClassVar[frozenset[str]] = frozenset(
+        {"thermal_conductivity", "magnetic_moments", "band_gap", "band_structure"}
+    )
+
+    engine: Literal["tight_binding"] = Field(default="tight_binding", description="Name of the engine")
+    potential: Literal["cleri-rosato"] = Field(default="cleri-rosato", description="Set of parameters")
+    optimizer: Optimizer = Field(
+        default="LBFGS", description="Optimizer of ASE; BFGS takes longer than the forces from some hundred atoms on"
+    )
+
+    def check(self) -> None:
+        """Find out whether numba is installed."""
+        require_numba()
+
+    def versions(self) -> dict[str, str]:
+        """Versions of numba, NumPy and ASE."""
+        return package_versions("numba", "numpy", "ase", "atomate2")
+
+    def maker(self) -> TightBindingMaker:
+        """Give the Maker."""
+        from hts_flows.engines._tight_binding_maker import TightBindingMaker
+
+        return TightBindingMaker(name=f"Tight binding {self.task}", potential=self.potential, **self.maker_options())
+
+    def estimate_seconds(self, n_atoms: int) -> float:
+        """Estimate from what was measured: 10–20 ms a step of ASE and its records, of which forces are 1 µs an atom."""
+        call = 0.015 + 2e-5 * n_atoms
+        return 0.1 + call * (1 if self.task == "static" else 8 + n_atoms**0.5)
