@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from hts_flows.errors import InputError
 from hts_flows.slurm.resources import Resources
@@ -62,10 +63,19 @@ def test_what_is_not_asked_for_is_left_to_slurm():
     assert sbatch_options(Resources(requeue=False)) == ["--no-requeue"]
 
 
+def unchecked(**asked):
+    """A script for resources that nobody has checked."""
+    resources = Resources.model_validate({"walltime": "1h"}).model_copy(update=asked)
+    return job_script(job_name="hts-x", resources=resources, command="true", environment_file=None)
+
+
 @pytest.mark.parametrize("name", ["partition", "account", "qos"])
 def test_no_value_can_bring_in_another_option(name):
+    value = "x\n#SBATCH --exclusive"
+    with pytest.raises(ValidationError, match="one line"):
+        script(**{name: value})
     with pytest.raises(InputError, match=f"{name}.*line break"):
-        script(**{name: "x\n#SBATCH --exclusive"})
+        unchecked(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["modules", "sbatch"])
@@ -77,7 +87,7 @@ def test_no_entry_of_a_list_can_bring_in_another_option(name):
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
 def test_a_value_stays_one_word_of_one_line(value):
     before = len(directives(script()))
-    text = script(partition=value)
+    text = unchecked(partition=value)
     assert len(directives(text)) == before + 1
 
 
