@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,6 +9,7 @@ from rich.markup import escape
 
 from hts_flows.cli.output import console, print_json
 from hts_flows.errors import InputError
+from hts_flows.launch.owner import user_name
 
 if TYPE_CHECKING:
     from hts_flows.launch.undo import Undone
@@ -25,14 +25,6 @@ def connect_for(names: list[str] | None) -> tuple[Database, list[str]]:
     for name in names or []:
         load_campaign(database, name)
     return database, list(names or [])
-
-
-def user_name() -> str:
-    """Name of who types, for the audit."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        return "unknown"
 
 
 def take_back(names: list[str] | None, undo_id: str | None, others: list[str], *, yes: bool, as_json: bool) -> None:

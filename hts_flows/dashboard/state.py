@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hmac
 import secrets
 import socket
@@ -18,6 +17,7 @@ from hts_flows.dashboard.access.login_limit import FREE_OF_ADDRESS, FREE_OF_NAME
 from hts_flows.dashboard.access.sessions import Session, Sessions
 from hts_flows.dashboard.access.users import Users, users_file
 from hts_flows.dashboard.readings import Readings
+from hts_flows.launch.owner import user_name
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -129,7 +129,4 @@ class Dashboard:
     @property
     def owner(self) -> str:
         """Name of whoever started the dashboard, for the audit of what is done with the token."""
-        try:
-            return getpass.getuser()
-        except (KeyError, OSError):
-            return "unknown"
+        return user_name()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from functools import cache
@@ -47,3 +48,11 @@ def is_gone(owner: str) -> bool | None:
     except (psutil.NoSuchProcess, ValueError):
         return True
     return not alive
+
+
+def user_name() -> str:
+    """Name of the person whose process this is, for the audit."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return "unknown"

@@ -119,10 +119,10 @@ class Gate:
         return RedirectResponse(f"/login?next={quote(target, safe='')}", status_code=303)
 
 
-def problem(status: int, error: str, hint: str | None = None, **headers: str) -> JSONResponse:
+def problem(status: int, error: str, hint: str | None = None) -> JSONResponse:
     """Answer with an error in the form of :class:`hts_flows.dashboard.problems.Problem`."""
     content: dict[str, Any] = {"error": error, "hint": hint}
-    return JSONResponse(content, status_code=status, headers={name.replace("_", "-"): v for name, v in headers.items()})
+    return JSONResponse(content, status_code=status)
 
 
 def refuse(request: Request, status: int, error: str, hint: str | None = None) -> Response:
