@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hts_flows.errors import EngineNotAvailableError
 from hts_flows.launch.failures import FailureCause, diagnose_workflow
 from hts_flows.launch.holding import Pause, keep_held, pause_of, release_wanted, what_is_held
-from hts_flows.launch.recording import raw_output, record_failure, record_result
+from hts_flows.launch.recording import derive_recorded, raw_output, record_failure, record_result
 from hts_flows.launch.retrying import apply_retries
 from hts_flows.launch.screening import Search
 from hts_flows.launch.submission import (
@@ -179,11 +179,29 @@ class _Row:
         settle(self.database, name, level)
         self.submitted += apply_retries(self.database, self.campaign)
         if self.search:
+            # What it learns from.
+            derive_recorded(self.database, name, level.settings_hash)
             ended = self.search.advance()
             self.submitted += self.search.submitted
             if not ended:
                 return False
-        return not count_states(self.database, name, level.settings_hash)["queued"]
+        return self._decided()
+
+    def _decided(self) -> bool:
+        """Tell whether every result of the row has its final outcome; gives those that only wait for it theirs.
+
+        The order matters: another worker records a calculation first, then its properties or its failure, and then it
+        is run again where the campaign says so.
+        """
+        name, settings_hash = self.campaign.name, self.level.settings_hash
+        if count_states(self.database, name, settings_hash)["queued"]:
+            return False
+        if not derive_recorded(self.database, name, settings_hash):
+            return False
+        if not self.campaign.retry:
+            return True
+        self.submitted += apply_retries(self.database, self.campaign)
+        return not count_states(self.database, name, settings_hash)["queued"]
 
     def _submit(self, settings_hashes: list[str]) -> bool:
         """Submit the row, or what is new in it; False while another caller is at it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from hts_flows.conditions import Condition, read_condition
-from hts_flows.stores.results import result_key
+from hts_flows.stores.results import UNDERIVED, result_key
 
 if TYPE_CHECKING:
     from hts_flows.ladder import Level
@@ -48,7 +48,13 @@ class OutcomeReader:
     """
 
     #: What is read of a result.
-    FIELDS: Mapping[str, int] = {"candidate_id": 1, "state": 1, "properties": 1, "failure.cause": 1}
+    FIELDS: Mapping[str, int] = {
+        "candidate_id": 1,
+        "state": 1,
+        "properties": 1,
+        "failure.cause": 1,
+        UNDERIVED: 1,
+    }
 
     def __init__(self, level: Level) -> None:
         if level.screen is None:
@@ -58,7 +64,7 @@ class OutcomeReader:
 
     def outcome(self, document: Mapping[str, Any]) -> Outcome:
         """Read one result, as the stored document."""
-        if document["state"] == "queued":
+        if document["state"] == "queued" or UNDERIVED in document:
             return Outcome("queued")
         if document["state"] == "failed":
             return Outcome("failed", cause=(document.get("failure") or {}).get("cause"))

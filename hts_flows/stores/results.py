@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Name of the index by which failures are grouped, for hints.
 FAILURE_GROUP_INDEX = "failure_groups"
+#: On a candidate whose calculation, or that of a reference, is not yet in its properties: a token of that change.
+UNDERIVED = "underived"
 RESULT_INDEXES = [
     # What has changed since it was read last.
     IndexModel([("campaigns", ASCENDING), ("settings_hash", ASCENDING), ("changed_at", ASCENDING), ("_id", ASCENDING)]),
@@ -75,6 +77,11 @@ RESULT_INDEXES = [
     IndexModel([("campaigns", ASCENDING), ("submission.done", ASCENDING)]),
     # Results that wait for a reference which was just recorded.
     IndexModel([("reference_results", ASCENDING)]),
+    # Computed results that have no final outcome yet, of which there are few.
+    IndexModel(
+        [("campaigns", ASCENDING), ("settings_hash", ASCENDING), (UNDERIVED, ASCENDING)],
+        partialFilterExpression={UNDERIVED: {"$exists": True}},
+    ),
 ]
 SCHEMA_VERSION = 2
 
@@ -352,11 +359,23 @@ def document_row(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def results_frame(results: Iterable[Result]) -> pd.DataFrame:
-    """Gather results in a table, one row each; columns as in :func:`result_row`."""
+def results_frame(results: Iterable[Result], also: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Gather results in a table, one row each; columns as in :func:`result_row`.
+
+    Parameters
+    ----------
+    results
+        The results.
+    also
+        Further columns: name, and the field of the Calculation that it holds; None where that is missing.
+    """
     import pandas as pd
 
-    return pd.DataFrame([result_row(result) for result in results])
+    rows = []
+    for result in results:
+        calculation = result.calculation or {}
+        rows.append(result_row(result) | {name: calculation.get(field) for name, field in (also or {}).items()})
+    return pd.DataFrame(rows)
 
 
 def count_states(database: Database, campaign: str, settings_hash: str | None = None) -> dict[str, int]:

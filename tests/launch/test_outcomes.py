@@ -45,6 +45,9 @@ def document(level, candidate, **fields):
         ({}, Outcome("verified", 0.7)),
         ({"state": "queued", "properties": None}, Outcome("queued")),
         ({"properties": None}, Outcome("queued")),
+        # What it was derived from has changed since.
+        ({"underived": "a token"}, Outcome("queued")),
+        ({"state": "failed", "failure": {"cause": "reference_failed"}, "underived": "a token"}, Outcome("queued")),
         ({"state": "failed", "failure": {"cause": "walltime"}}, Outcome("failed", cause="walltime")),
         (
             {"properties": GOOD | {"dynamically_stable": False}},
