@@ -24,6 +24,7 @@ bench: $(VENV)/.test  ## Compare with FireWorks (its SLURM part needs root) and 
 	$(BIN)/python benchmarks/reconciling.py
 	$(BIN)/python benchmarks/screening.py
 	$(BIN)/python benchmarks/dashboard.py
+	$(BIN)/python benchmarks/grain_boundaries.py
 
 # GPAW is C++, but is compiled by whatever CC names.
 gpaw: $(VENV)/.torch  ## Build GPAW into .venv; needs Debian's g++ libxc-dev libopenblas-dev or the like
@@ -53,7 +54,7 @@ $(VENV)/.torch: $(BIN)/pip requirements/constraints.txt
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	@echo "installing into $(VENV) (two to three minutes the first time)"
-	$(PIP) --editable '.[local,sevennet]'
+	$(PIP) --editable '.[local,sevennet,tight-binding]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch pyproject.toml

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
-from hts_flows.candidates import Candidate, CandidateSpace
+from hts_flows.candidates import Candidate, CandidateSpace, stable_hash
 from hts_flows.conditions import read_condition
 from hts_flows.engines import Engine, engine_class, engine_names
 from hts_flows.errors import InputError, nearest
 from hts_flows.flows import Domain, domain_names, get_domain
-from hts_flows.inventories import Inventories
+from hts_flows.inventories import Inventories, InventoryName
 from hts_flows.ladder import LadderRow, Level
 from hts_flows.retry import RetryRule, check_cause, check_settings
 
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 #: How many parts of a place name a section that is validated by itself: candidates, or one row of the others.
 SECTION_DEPTH: dict[str | int, int] = {"candidates": 1, "calculate": 2, "retry": 2}
 #: Keys of a ``candidates:`` section that hold names of the inventory of the same name.
-INVENTORY_KEYS: tuple[Literal["hosts"], Literal["intercalants"], Literal["compounds"]] = (
-    "hosts",
-    "intercalants",
-    "compounds",
-)
+INVENTORY_KEYS: tuple[InventoryName, ...] = ("hosts", "intercalants", "compounds", "boundaries")
 #: What is expected, for pydantic's kinds of error that say it in a programmer's words.
 EXPECTED = {
     "list_type": "write a list, each entry on a line after '- ', or [in, brackets]",
@@ -128,6 +124,16 @@ class Campaign(BaseModel):
         problems = [Problem(*found) for found in check_settings(self.retry, [row.engine for row in self.calculate])]
         for number, row in enumerate(self.calculate):
             place = ("calculate", number)
+            only = row.engine.domains
+            if only is not None and self.domain.name not in only:
+                message = f"{row.engine.engine} computes only candidates of {', '.join(sorted(only))}"
+                problems.append(Problem((*place, "engine"), message))
+            # Further rows go on from what the first has relaxed.
+            if number == 0 and (refused := self.candidates.refuses(row.engine)):
+                problems.append(Problem((*place, "engine"), refused, row.engine.engine))
+            if row.engine.learns and not (row.screen and row.screen.train_on):
+                message = "what is learnt is learnt from the training set of a search: give screen: {train_on: …, …}"
+                problems.append(Problem(place, f"{row.engine.engine}: {message}"))
             if number == 0 and row.promote:
                 message = "the first engine computes every candidate: leave 'promote' out"
                 problems.append(Problem((*place, "promote"), message))
@@ -179,7 +185,7 @@ class Campaign(BaseModel):
         return problems
 
     def unknown_names(self) -> list[Problem]:
-        """Names of hosts, intercalants and compounds that are not in the inventories."""
+        """Names of hosts, intercalants, compounds and boundaries that are not in the inventories."""
         problems = []
         for kind in INVENTORY_KEYS:
             names = getattr(self.candidates, kind, None)
@@ -223,7 +229,7 @@ class Campaign(BaseModel):
             previous = levels[-1].settings_hash if levels else None
             same = sum(level.engine.engine == engine.engine for level in levels)
             name = f"{engine.engine}:{same + 1}" if same else engine.engine
-            settings_hash = engine.settings_hash(previous)
+            settings_hash = engine.settings_hash(_before(row, previous))
             resources = row.resources.stored()
             levels.append(
                 Level(number, engine, settings_hash, previous, row.promote, row.screen, row.optional, resources, name)
@@ -242,6 +248,13 @@ class Campaign(BaseModel):
         for candidate in self.candidates.candidates(self.inventory):
             seen.setdefault(candidate.candidate_id, candidate)
         return list(seen.values())
+
+
+def _before(row: LadderRow, previous: str | None) -> str | None:
+    """Hash what a row's results follow from beside its engine: the row below, and the training set it learns from."""
+    if not row.engine.learns or row.screen is None:
+        return previous
+    return stable_hash({"previous": previous, "train_on": row.screen.train_on})
 
 
 def _read_candidates(section: Any, problems: list[Problem]) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from hts_flows.engines import Engine
     from hts_flows.inventories import Inventories
 
 #: Decimals kept of every float that enters a hash: finer than any structure is known.
@@ -81,6 +82,17 @@ class CandidateSpace(BaseModel, ABC):
     def skipped(self, inventories: Inventories) -> list[tuple[str, str]]:  # noqa: ARG002 (for the subclasses)
         """List the combinations that make no candidate: name and reason."""
         return []
+
+    def refuses(self, engine: Engine) -> str | None:
+        """Say why an engine cannot compute the candidates and what to do, in a sentence; None where it can.
+
+        Parameters
+        ----------
+        engine
+            The engine of a row of the campaign that computes the candidates as they are built.
+        """
+        del engine
+        return None
 
     def placed(self, folder: Path) -> Self:
         """Give the same with relative paths taken from a folder, that of the campaign file."""

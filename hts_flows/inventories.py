@@ -1,4 +1,4 @@
-"""The inventories: hosts, intercalants, elemental phases and compounds, each with its source, read from YAML."""
+"""The inventories: hosts, intercalants, elements, compounds and boundaries, each with its source, read from YAML."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from hts_flows.errors import InputError, nearest
 if TYPE_CHECKING:
     from pymatgen.core import Structure
     from pymatgen.symmetry.groups import SpaceGroup
+
+    from hts_flows.boundary_inventory import Boundary
 
 _HERE = Path(__file__).resolve().parent
 #: Inside the package when installed, in the project's root in a checkout.
@@ -300,7 +302,8 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
         Missing or unreadable file, YAML syntax, an entry that does not fit the model, or a name given twice.
     """
     if not path.is_file():
-        files = path.name if path.name == "compounds.yaml" else "hosts.yaml, intercalants.yaml and elements.yaml"
+        alone = path.stem in {"compounds", "grain_boundaries"}
+        files = path.name if alone else "hosts.yaml, intercalants.yaml and elements.yaml"
         raise InputError(
             f"inventory file not found: {path}",
             f"give the folder that holds {files} as 'inventories:' in the "
@@ -324,9 +327,10 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the entry"
             name = item.get(key, f"number {number}") if isinstance(item, dict) else f"number {number}"
+            found = "" if first["type"] == "value_error" and not first["loc"] else f" (found {first['input']!r})"
             unknown = first["type"] == "extra_forbidden" and len(first["loc"]) == 1
             raise InputError(
-                f"{path}: entry {name}: {where}: {first['msg']} (found {first['input']!r})",
+                f"{path}: entry {name}: {where}: {first['msg']}{found}",
                 nearest(where, model.model_fields) if unknown else None,
             ) from error
         name = getattr(entry, key)
@@ -336,14 +340,16 @@ def load_entries(path: Path, model: type[Entry], key: str) -> dict[str, Entry]:
     return entries
 
 
+InventoryName = Literal["hosts", "intercalants", "elements", "compounds", "boundaries"]
+
+
 class Inventories:
     """The inventories of one folder, each file read when first asked for.
 
     Parameters
     ----------
     folder
-        Folder with hosts.yaml, intercalants.yaml, elements.yaml, compounds.yaml, those that are needed; the project's
-        own when left out.
+        Folder with those of the project's YAML files that are needed; the project's own folder when left out.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
@@ -369,7 +375,14 @@ class Inventories:
         """Compounds by id."""
         return load_entries(self.folder / "compounds.yaml", Compound, "id")
 
-    def pick(self, kind: Literal["hosts", "intercalants", "elements", "compounds"], name: str) -> BaseModel:
+    @cached_property
+    def boundaries(self) -> dict[str, Boundary]:
+        """Grain boundaries by id."""
+        from hts_flows.boundary_inventory import Boundary
+
+        return load_entries(self.folder / "grain_boundaries.yaml", Boundary, "id")
+
+    def pick(self, kind: InventoryName, name: str) -> BaseModel:
         """Look up one entry.
 
         Raises
@@ -379,8 +392,9 @@ class Inventories:
         """
         entries = getattr(self, kind)
         if name not in entries:
+            file = self.folder / ("grain_boundaries.yaml" if kind == "boundaries" else f"{kind}.yaml")
             raise InputError(
-                f"{name!r} is not in {self.folder / (kind + '.yaml')}; {nearest(name, entries)}",
+                f"{name!r} is not in {file}; {nearest(name, entries)}",
                 f"list them with 'hts inventory {kind}'",
             )
         return entries[name]

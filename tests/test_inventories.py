@@ -15,6 +15,7 @@ from pymatgen.analysis.local_env import CutOffDictNN
 from pymatgen.core import Composition, Element, Lattice, Structure
 from pymatgen.symmetry.groups import SpaceGroup
 
+from hts_flows.boundary_inventory import Boundary, specification
 from hts_flows.errors import InputError
 from hts_flows.inventories import (
     PROTOTYPES,
@@ -27,12 +28,14 @@ from hts_flows.inventories import (
     crystal,
     load_entries,
 )
+from hts_flows.structures.boundary_specs import BicrystalCell
 
 INVENTORIES = Inventories()
 HOSTS = list(INVENTORIES.hosts.values())
 ELEMENTS = list(INVENTORIES.elements.values())
 INTERCALANTS = list(INVENTORIES.intercalants.values())
 COMPOUNDS = list(INVENTORIES.compounds.values())
+BOUNDARIES = list(INVENTORIES.boundaries.values())
 PHASES = [pytest.param(phase, id=phase.id) for phase in [*HOSTS, *ELEMENTS, *COMPOUNDS]]
 #: Reference data that is not part of this repository; it lies beside a clone that has it.
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "ltc_phonondb_pbe_103.csv"
@@ -65,6 +68,18 @@ DENSITIES_OF_COMPOUNDS = {
     "PbO-litharge": 9.35,
     "TlI-thallium_iodide": 7.1,
 }
+
+
+#: Sigma and plane, in the notation of Kiyohara et al., Sci. Adv. 2, e1600746 (2016): boundaries about [001].
+KIYOHARA = {
+    "kiyohara-2016-training": [(5, (2, 1)), (5, (3, 1)), (17, (3, 5)), (17, (4, 1))],
+    "kiyohara-2016-test": [
+        *[(25, (4, 3)), (25, (7, 1)), (29, (5, 2)), (29, (7, 3)), (37, (6, 1)), (37, (7, 5))],
+        *[(41, (5, 4)), (41, (9, 1)), (53, (7, 2)), (53, (9, 5)), (61, (11, 1)), (125, (11, 2))],
+    ],
+}
+#: Å: the Cleri–Rosato potential's; those of other elements are in elements.yaml.
+COPPER = 3.615
 
 
 @cache
@@ -217,7 +232,7 @@ def test_working_ions_are_those_of_batteries():
 
 
 def test_every_source_names_a_work_and_its_year():
-    for entry in [*HOSTS, *ELEMENTS, *INTERCALANTS, *COMPOUNDS]:
+    for entry in [*HOSTS, *ELEMENTS, *INTERCALANTS, *COMPOUNDS, *BOUNDARIES]:
         assert re.search(r"[A-Z][a-z]+.*\b(19|20)\d\d\b", entry.source), entry.source
 
 
@@ -498,3 +513,131 @@ def test_own_compounds_may_be_of_another_prototype(hosts_file):
     compound = load_entries(hosts_file(text), Compound, "id")["mine"]
     assert (compound.prototype, compound.band_gap, compound.band_gap_kind) == ("other", 0.3, "computed")
     assert compound.structure().composition.reduced_formula == "NaCl"
+
+
+def boundary_text(**changes):
+    fields = {
+        "formula": None,
+        "family": None,
+        "spacegroup": None,
+        "lattice": None,
+        "sites": None,
+        "element": "Cu",
+        "axis": "[0, 0, 1]",
+        "plane": "[2, 1, 0]",
+    }
+    return entry_text(**(fields | changes))
+
+
+def indices(vector):
+    return ("_" if max(map(abs, vector)) > 9 else "").join(str(abs(one)) for one in vector)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(one, id=one.id) for one in BOUNDARIES])
+def test_boundary_builds_as_what_its_id_and_name_say(entry):
+    spec = specification(entry.content(INVENTORIES))
+    bicrystal = BicrystalCell(thickness=12, shape="smallest").bicrystal(spec)
+    built = bicrystal.built
+    of = entry.element or INVENTORIES.compounds[entry.compound].formula
+    # What was found in the atoms; planes of the form {hkl} have their largest indices first there.
+    assert sorted(map(abs, built.planes[0])) == sorted(map(abs, entry.plane or entry.axis))
+    assert (built.sigma, built.angle) == (entry.sigma, pytest.approx(entry.angle, abs=0.005))
+    what = "twist" if entry.kind == "twist" else indices(entry.plane)
+    termination = f"-t{entry.termination}" if entry.termination else ""
+    assert entry.id == f"{of}-S{built.sigma}-{indices(entry.axis)}-{what}{termination}"
+    assert entry.name.startswith(f"{spec.formula} Σ{entry.sigma}[")
+    assert entry.kind == "twist" or re.search(r" symmetric tilt| twin|\)$", entry.name)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(one, id=one.id) for one in BOUNDARIES if one.compound])
+def test_terminations_of_compounds_are_all_there_and_named_after_their_atoms(entry):
+    spec = specification(entry.content(INVENTORIES))
+    plane = [one for one in BOUNDARIES if (one.compound, one.plane) == (entry.compound, entry.plane)]
+    number = len(spec.crystal.planes(entry.plane))
+    assert sorted(one.termination for one in plane) == list(range(number))
+    bicrystal = BicrystalCell(boundaries=1).bicrystal(spec)
+    lower = (bicrystal.grain == 1) & (abs(bicrystal.positions[:, 2] - bicrystal.boundary_heights[0]) < 0.01)
+    counts = {
+        name: sum(at and one == name for at, one in zip(lower, bicrystal.symbols, strict=True))
+        for name in bicrystal.symbols
+    }
+    there = {name: count for name, count in counts.items() if count}
+    named = re.search(r", (\w+) termination$", entry.name)
+    assert bool(named) == (number > 1)
+    if named:
+        assert Composition(there).reduced_composition == Composition(named.group(1)).reduced_composition
+
+
+def test_cells_of_the_elements_of_boundaries_are_those_of_the_inventory():
+    for entry in BOUNDARIES:
+        if entry.element == "Cu":
+            assert entry.lattice_constant == COPPER
+        elif entry.element:
+            assert entry.lattice_constant == INVENTORIES.elements[entry.element].lattice.a
+
+
+def test_the_sixteen_copper_boundaries_are_the_published_ones():
+    for collection, expected in KIYOHARA.items():
+        found = [one for one in BOUNDARIES if one.collection == collection]
+        assert [(one.sigma, sorted(map(abs, one.plane))) for one in found] == [
+            (sigma, [0, *sorted(plane)]) for sigma, plane in expected
+        ]
+        for one in found:
+            h, k, l = one.plane  # noqa: E741
+            angle = 2 * math.degrees(math.atan2(k, h))
+            assert (one.element, l, one.axis) == ("Cu", 0, (0, 0, 1))
+            assert one.angle == pytest.approx(angle, abs=0.006)
+    assert {one.collection for one in BOUNDARIES} == {*KIYOHARA, None}
+
+
+def test_boundaries_are_of_fcc_and_bcc_metals_and_of_oxides():
+    of = {one.element or one.compound for one in BOUNDARIES}
+    assert of >= {"Cu", "Ni", "Al", "Ag", "Au", "Pd", "Pt", "Fe", "W", "Mo", "Cr", "Nb", "Ta", "V"}
+    assert of >= {"SrTiO3-perovskite", "MgO-rocksalt"}
+    assert {"Fe-S3-110-111", "SrTiO3-S3-110-112", "MgO-S5-001-310"} <= INVENTORIES.boundaries.keys()
+
+
+def test_pick_gives_a_boundary_or_suggests_one():
+    assert INVENTORIES.pick("boundaries", "Cu-S5-001-210") is INVENTORIES.boundaries["Cu-S5-001-210"]
+    with pytest.raises(InputError, match=r"grain_boundaries\.yaml; did you mean 'SrTiO3-S5-001-310'") as caught:
+        INVENTORIES.pick("boundaries", "SrTiO3-S5-001-31")
+    assert "hts inventory boundaries" in str(caught.value)
+
+
+def test_boundaries_are_listed_on_the_command_line(hts):
+    shown = hts("inventory", "boundaries")
+    assert shown.returncode == 0
+    assert re.search(
+        r"^Cu-S5-001-210 +Cu Σ5\[001\]\(210\) symmetric tilt +53\.13 +0 +kiyohara", shown.stdout, re.MULTILINE
+    )
+
+
+def test_missing_boundaries_are_asked_for_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"grain_boundaries\.yaml") as caught:
+        Inventories(tmp_path).boundaries  # noqa: B018 - read when asked for
+    assert "holds grain_boundaries.yaml" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "remedy"),
+    [
+        ({"sigma": "7"}, "the entry: Value error, Σ7 does not exist for rotations about [001]", "nearest that do: Σ5"),
+        ({"sigma": "17"}, "The plane (210) belongs to Σ5, not to Σ17", "Σ17[001](410) 28.07°"),
+        ({"angle": "36.87"}, "Σ5[001](210) does not belong to 36.87°", "36.87° belongs to Σ5[001](310)"),
+        ({"plane": "[1, 1, 1]"}, "The plane (111) does not contain the axis [001]", "hu + kv + lw = 0"),
+        ({"plane": "[1, 1, 0]"}, "(110) is a mirror plane of the crystal", "Σ5[001]"),
+        ({"plane": None}, "Nothing says which boundary is meant", "Give its sigma"),
+        ({"compound": "MgO-rocksalt"}, "give either element", "compounds.yaml"),
+        ({"element": None}, "give either element", "compounds.yaml"),
+        ({"element": None, "compound": "MgO-rocksalt", "lattice_constant": "4"}, "lattice_constant is for element", ""),
+        ({"element": "Xx"}, "element: Value error, not the symbol of an element (found 'Xx')", ""),
+        ({"kind": "tilt"}, "kind: Input should be 'symmetric_tilt' or 'twist' (found 'tilt')", ""),
+    ],
+)
+def test_a_boundary_whose_numbers_do_not_belong_together_is_refused(tmp_path, changes, message, remedy):
+    file = tmp_path / "grain_boundaries.yaml"
+    file.write_text(boundary_text(**changes), encoding="utf-8")
+    with pytest.raises(InputError, match="entry mine") as caught:
+        load_entries(file, Boundary, "id")
+    assert message in str(caught.value)
+    assert remedy in str(caught.value)

@@ -85,7 +85,7 @@ def results(
             raise InputError(f"--plot: the domain {campaign.domain.name!r} has no figure")
         from hts_flows.figures import save
 
-        save(campaign.domain.figure(results_frame(found)), plot)
+        save(campaign.domain.figure(results_frame(found, campaign.domain.drawn)), plot)
         console.print(f"figure saved: {plot}")
         if output_format is Format.TABLE and output is None:
             return

@@ -18,6 +18,7 @@ class InventoryKind(StrEnum):
     INTERCALANTS = "intercalants"
     ELEMENTS = "elements"
     COMPOUNDS = "compounds"
+    BOUNDARIES = "boundaries"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +45,7 @@ def inventory(
     folder: Annotated[Path | None, typer.Option(help="Folder of inventories; that of hts_flows when left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """List what campaign files can name: hosts, intercalants, elemental references, compounds, with their sources."""
+    """List what campaign files can name: hosts, intercalants, elements, compounds, boundaries, with their sources."""
     from hts_flows.flows import Column
     from hts_flows.inventories import Inventories
     from hts_flows.settings import load_settings
@@ -59,6 +60,7 @@ def inventory(
         InventoryKind.INTERCALANTS: ("element", "charge", "ionic_radius", "working_ion", "source"),
         InventoryKind.ELEMENTS: ("element", "name", "spacegroup", "source"),
         InventoryKind.COMPOUNDS: ("id", "prototype", "spacegroup", "band_gap", "source"),
+        InventoryKind.BOUNDARIES: ("id", "name", "angle", "termination", "collection", "source"),
     }[kind]
-    units = {"ionic_radius": "Å", "charge": "e", "band_gap": "eV"}
+    units = {"ionic_radius": "Å", "charge": "e", "band_gap": "eV", "angle": "degrees"}
     print_table(table([Column(name, name.replace("_", " "), units.get(name, "")) for name in shown], rows))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hts_flows.dashboard.configuration import DashboardSettings
     from hts_flows.dashboard.connection import Connection
     from hts_flows.settings import Settings
+    from hts_flows.stores.known_jobs import KnownJobs
     from hts_flows.stores.result_tables import ResultTables
 
 #: Campaigns whose tables are read when the dashboard starts.
@@ -67,6 +68,13 @@ class Dashboard:
         return ResultTables()
 
     @cached_property
+    def jobs(self) -> KnownJobs:
+        """What is known of all jobs."""
+        from hts_flows.stores.known_jobs import KnownJobs
+
+        return KnownJobs()
+
+    @cached_property
     def users(self) -> Users:
         """Users with a password."""
         return Users(users_file(self.settings))
@@ -92,13 +100,14 @@ class Dashboard:
         return f"hts_session_{self.configuration.port}"
 
     def read_tables(self) -> None:
-        """Read the tables of the latest campaigns, so that nobody who opens a large one first waits for them."""
+        """Read the tables of the latest campaigns and the names of jobs, so that nobody waits who is the first."""
         database = self.connection.database
         with contextlib.suppress(PyMongoError):
             for document in database.campaigns.find({}, {"_id": 1}).sort("updated_at", DESCENDING).limit(_READ_FIRST):
                 name = document["_id"]
                 for settings_hash in database.results.distinct("settings_hash", {"campaigns": name}):
                     self.tables.snapshot(database, name, settings_hash)
+            self.jobs.read(database)
 
     def session_of(self, request: Request) -> Session | None:
         """Find who sent a request; a user who was removed, or has another role or password now, is nobody."""

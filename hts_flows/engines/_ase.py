@@ -72,7 +72,9 @@ class PotentialEngine(AseEngine):
 
     not_hashed: ClassVar[frozenset[str]] = frozenset({"store_trajectory", "threads", "device"})
     packed: ClassVar[bool] = True
-    never_gives: ClassVar[frozenset[str]] = frozenset({"thermal_conductivity", "band_gap", "band_structure"})
+    never_gives: ClassVar[frozenset[str]] = frozenset(
+        {"thermal_conductivity", "translation_search", "band_gap", "band_structure"}
+    )
 
     dispersion: bool | Literal["auto"] = Field(
         default="auto", description="Add D3(BJ) for PBE to the potential; auto = for layered systems only"

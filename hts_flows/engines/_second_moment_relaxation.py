@@ -1,7 +1,7 @@
 """Relax crystals and pairs of grains with the second-moment potential, in this process.
 
 Importing this module imports numba: do so in functions. A search of thousands of grain boundaries calls :func:`relax`
-for each: about 100 atoms take some tens of milliseconds. Jobs of campaigns go through ASE instead.
+for each: about 100 atoms take some tens of milliseconds. Jobs that relax one structure go through ASE instead.
 """
 
 from __future__ import annotations

@@ -83,6 +83,61 @@ class Conductivity(BaseModel):
     spacegroup: int = Field(description="Number of the space group")
 
 
+class TranslationOperation(BaseModel):
+    """A symmetry of the energy of translations: (x, y) → matrix · (x, y) + shift."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    matrix: list[list[float]] = Field(description="Orthogonal, shape (2, 2), for columns (x, y)")
+    shift: list[float] = Field(description="(x, y), Å")
+
+
+class TranslationTrials(BaseModel):
+    """Energies of a grain boundary over the rigid-body translations of its grains, and how they were chosen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    protocol: str = Field(
+        description="What the grains could do while the atoms relaxed: fixed translation, free normal expansion, free "
+        "sliding; static = nothing relaxed"
+    )
+    method: Literal["kriging", "enumeration", "prediction"] = Field(description="How the translations were chosen")
+    translations: list[tuple[float, float, float]] = Field(
+        description="Starting translations (x, y, z) of the upper grain from the origin, in the order computed, Å"
+    )
+    removal: list[float | None] = Field(
+        description="Atoms closer than this to the other grain were removed before, Å, one a trial; None: none were"
+    )
+    removed: list[int] = Field(description="Number of atoms removed from the cell, one a trial")
+    energies: list[float | None] = Field(
+        description="Boundary energy, J/m², one a trial; None where the relaxation failed or atoms overlapped"
+    )
+    best: int = Field(description="Number of the trial with the lowest energy, from 0")
+    n_candidates: int = Field(description="Translations of which no two are equivalent, times the choices of removal")
+    n_points: int = Field(description="Translations of the grid, the equivalent ones included")
+    n_starts: int = Field(description="How many of the trials were starts of a search")
+    stop_reason: str = Field(description="patience, budget or exhausted; of several searches, all different ones")
+    periods: tuple[float, float] = Field(description="Periods of the energy along x and y, Å")
+    step: tuple[float, float] = Field(description="Distance of grid points along x and y, Å")
+    openings: list[float] = Field(default_factory=list, description="Starting values of z on the grid, Å")
+    operations: list[TranslationOperation] = Field(description="Symmetry of the energy without the periods")
+    origin: str = Field(description="What the translation (0, 0, 0) is")
+    area: float = Field(description="Area of one boundary, Å²")
+    n_boundaries: int = Field(description="Boundaries in the cell")
+    boundaries_equivalent: bool = Field(description="Whether they are the same; else the energy is their mean")
+    excess_volume: float = Field(description="Volume beyond that of the crystal, per area of one boundary, Å³/Å²")
+    relaxed_translation: tuple[float, float, float] = Field(
+        description="Translation after the relaxation of the best, x and y within the periods, Å"
+    )
+    lattice_constant: float = Field(description="Of the crystal, from the same forces, Å")
+    bulk_energy: float = Field(description="Of the crystal, from the same forces, eV per atom")
+    predicted: list[float | None] | None = Field(
+        default=None, description="Energies predicted from other boundaries, J/m², one a trial; None without"
+    )
+    trained_on: list[str] | None = Field(default=None, description="The boundaries they were predicted from")
+    force_calls: int = Field(description="How often energy and forces of a bicrystal were computed")
+
+
 class Calculation(BaseModel):
     """What came out of one calculation, whichever engine ran it."""
 
@@ -104,6 +159,9 @@ class Calculation(BaseModel):
     thermal_conductivity: Conductivity | None = Field(
         default=None, description="Lattice thermal conductivity; None where the engine computes none"
     )
+    translation_search: TranslationTrials | None = Field(
+        default=None, description="Search over the translations of a grain boundary; None where the engine does none"
+    )
     wall_time: float | None = Field(default=None, description="Time the engine took, s")
     folder: str | None = Field(default=None, description="Folder it ran in, host:path")
 
@@ -124,7 +182,9 @@ class Engine(BaseModel, ABC):
     #: Fields that say how the result is reached, not what it is: a resubmission may change these, and no others.
     adjustable: ClassVar[frozenset[str]] = frozenset({"steps"})
     #: Fields of :class:`Calculation` that it never fills.
-    never_gives: ClassVar[frozenset[str]] = frozenset({"thermal_conductivity"})
+    never_gives: ClassVar[frozenset[str]] = frozenset({"thermal_conductivity", "translation_search"})
+    #: Families of candidates that it computes; None for all.
+    domains: ClassVar[frozenset[str] | None] = None
     #: Whether calculations are so short that many share one allocation on a cluster.
     packed: ClassVar[bool] = False
 
@@ -162,6 +222,11 @@ class Engine(BaseModel, ABC):
     def runs_as(self) -> str:
         """Name of the engine whose resources its jobs ask a cluster for, and with whose jobs they share allocations."""
         return self.engine
+
+    @property
+    def learns(self) -> bool:
+        """Whether its results follow from those of a training set too, which the starting structure then carries."""
+        return False
 
     @property
     def wants_bands(self) -> bool:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    ValidationInfo,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
-from hts_flows.candidates import stable_hash
+from hts_flows.engines._forces import ForcesEngine
 from hts_flows.engines._packages import package_versions, require_modules
 from hts_flows.engines.base import Calculation, Engine
-from hts_flows.errors import InputError, nearest
-from hts_flows.nested_models import problem_at, read_nested
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +18,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from hts_flows.engines._phono3py_maker import ConductivityMaker
-
-#: Settings of the engine of the forces that stand beside ``forces``, not under it.
-OWN = frozenset({"task", "fmax", "steps"})
-ANOTHER = "it is the engine whose forces these are: name another one"
 
 #: What may be written where several kinds of values are allowed.
 EXPECTED = {
@@ -46,7 +31,7 @@ Repetition = Annotated[int, Field(ge=1, le=20)]
 Points = Annotated[int, Field(ge=1, le=100)]
 
 
-class Phono3py(Engine):
+class Phono3py(ForcesEngine):
     """Lattice thermal conductivity by phono3py (A. Togo, L. Chaput, T. Tadano, J. Phys.: Condens. Matter 35, 353001).
 
     The structure is relaxed (``task: static``: taken as it is); random displacements in a supercell and the engine
@@ -56,11 +41,11 @@ class Phono3py(Engine):
     """
 
     install_hint: ClassVar[str] = "in a clone of hts_flows: pip install --editable '.[conductivity]'"
-    never_gives: ClassVar[frozenset[str]] = frozenset()
+    never_gives: ClassVar[frozenset[str]] = frozenset({"translation_search"})
 
     engine: Literal["phono3py"] = Field(default="phono3py", description="Name of the engine")
     forces: SerializeAsAny[Engine] = Field(
-        default_factory=lambda: _read_forces({"engine": "sevennet"}),
+        default_factory=lambda: Phono3py.read_forces({"engine": "sevennet"}),
         description="Engine of the relaxation and the forces, with its settings: {engine: sevennet}; its 'task', "
         "'fmax' and 'steps' stand beside 'forces'",
     )
@@ -110,26 +95,6 @@ class Phono3py(Engine):
                 return handler(value)
         raise ValueError(f"must be {EXPECTED[str(info.field_name)]}")
 
-    @field_validator("forces", mode="before")
-    @classmethod
-    def _engine_of_forces(cls, value: Any) -> Engine:
-        return value if isinstance(value, Engine) else _read_forces(value)
-
-    @model_validator(mode="after")
-    def _hand_down(self) -> Self:
-        """Give the engine of the forces what stands beside it; it says itself what it cannot take."""
-        names = OWN & set(type(self.forces).model_fields)
-        own = {name: getattr(self, name) for name in names}
-        if isinstance(self.forces, Phono3py):
-            raise PydanticCustomError("forces", "forces: " + ANOTHER)
-        if {name: getattr(self.forces, name) for name in names} != own:
-            object.__setattr__(self, "forces", type(self.forces).model_validate(self.forces.model_dump() | own))
-        return self
-
-    @field_serializer("forces")
-    def _without_own(self, forces: Engine) -> dict[str, Any]:
-        return forces.model_dump(mode="json", exclude=set(OWN))
-
     def relaxing(self) -> Engine:
         """Give the engine that relaxes the structure."""
         return self.forces.model_copy(update={"task": "relax", "fmax": self.fmax, "steps": self.steps})
@@ -140,39 +105,9 @@ class Phono3py(Engine):
         return self.forces.model_copy(update={"task": "static", **bands})
 
     @property
-    def runs_as(self) -> str:
-        """Name of the engine of the forces: its jobs ask a cluster for the same."""
-        return self.forces.runs_as
-
-    @property
     def wants_bands(self) -> bool:
         """Whether the engine of the forces computes a band structure of the relaxed cell."""
         return self.forces.wants_bands
-
-    def resolved(self, *, layered: bool) -> Self:
-        """Settle what is "auto" in the engine of the forces; the other "auto" are rules, the same for every crystal."""
-        return self.model_copy(update={"forces": self.forces.resolved(layered=layered)})
-
-    def fixed_cell(self) -> Self:
-        """The same settings with the cell held while the atoms relax."""
-        return self.model_copy(update={"forces": self.forces.fixed_cell()})
-
-    def settings_hash(self, previous: str | None = None) -> str:
-        """Hash the settings; of the engine of the forces, those that count in its own hash.
-
-        Parameters
-        ----------
-        previous
-            Hash of the step below on the ladder.
-
-        Raises
-        ------
-        ValueError
-            A setting of the engine of the forces is still "auto".
-        """
-        own = self.model_copy(update={"forces": None}).model_dump(mode="json", exclude={"forces"})
-        settings = {name: f"{value:.12g}" if isinstance(value, float) else value for name, value in own.items()}
-        return stable_hash({"settings": settings | {"forces": self.forces.settings_hash()}, "previous": previous})
 
     def check(self) -> None:
         """Find out whether phono3py, symfc and the engine of the forces are installed."""
@@ -218,30 +153,3 @@ class Phono3py(Engine):
         kappa = 3 * (points / 9) ** 6 * (n_atoms / 2) ** 2
         relaxation = self.relaxing().estimate_seconds(n_atoms) if self.task == "relax" else 0
         return 3 + relaxation + forces + kappa
-
-
-def _read_forces(value: Any) -> Engine:
-    """Read the settings under ``forces``; whatever is wrong is told with the key it is wrong in.
-
-    Raises
-    ------
-    pydantic.ValidationError
-        Its places begin below ``forces``.
-    """
-    from hts_flows.engines import engine_class, engine_names
-
-    others = [name for name in engine_names() if name != "phono3py"]
-    if not isinstance(value, dict) or "engine" not in value:
-        raise PydanticCustomError(
-            "forces", "expected keys, 'engine' among them: {allowed}", {"allowed": nearest("", others)}
-        )
-    name = str(value["engine"])
-    if name == "phono3py":
-        raise problem_at(("engine",), ANOTHER, name)
-    try:
-        kind = engine_class(name)
-    except InputError as error:
-        raise problem_at(("engine",), f"unknown engine {name!r}; {nearest(name, others)}", name) from error
-    for key in sorted(OWN & set(value)):
-        raise problem_at((key,), f"write '{key}' beside 'forces', not under it", value[key])
-    return read_nested(kind, value, without=OWN)

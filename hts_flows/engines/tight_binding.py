@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,10 @@ from hts_flows.engines._ase import AseEngine, Optimizer
 from hts_flows.engines._packages import package_versions, require_modules
 
 if TYPE_CHECKING:
+    from hts_flows.engines._second_moment_relaxation import evaluate, relax
     from hts_flows.engines._tight_binding_maker import TightBindingMaker
+
+__all__ = ["TightBinding", "evaluate", "relax"]
 
 INSTALL_HINT = "in a clone of hts_flows: pip install --editable '.[tight-binding]'"
 
@@ -26,19 +29,29 @@ def require_numba() -> None:
     require_modules("tight_binding", ("numba",), INSTALL_HINT)
 
 
+def __getattr__(name: str) -> Any:
+    """Give :func:`relax` and :func:`evaluate`, which load numba, when they are asked for."""
+    if name not in {"evaluate", "relax"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_numba()
+    from hts_flows.engines import _second_moment_relaxation
+
+    return getattr(_second_moment_relaxation, name)
+
+
 class TightBinding(AseEngine):
     """Second-moment potential of Cleri and Rosato (Phys. Rev. B 48, 22 (1993)).
 
     For Ni, Cu, Rh, Pd, Ag, Ir, Pt, Au, Al and Pb, one metal at a time. Interactions reach to the fifth shell of the
     crystal, as in the fit of the parameters, and are switched off before the sixth by a polynomial with continuous
     second derivatives. To search among thousands of configurations in one process, call
-    ``hts_flows.engines._second_moment_relaxation.relax``.
+    ``hts_flows.engines.tight_binding.relax`` (or ``evaluate``, which relaxes nothing).
     """
 
     install_hint: ClassVar[str] = INSTALL_HINT
     packed: ClassVar[bool] = True
     never_gives: ClassVar[frozenset[str]] = frozenset(
-        {"thermal_conductivity", "magnetic_moments", "band_gap", "band_structure"}
+        {"thermal_conductivity", "translation_search", "magnetic_moments", "band_gap", "band_structure"}
     )
 
     engine: Literal["tight_binding"] = Field(default="tight_binding", description="Name of the engine")

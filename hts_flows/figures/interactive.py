@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hts_flows.errors import InputError, nearest
+from hts_flows.figures.interactive_boundaries import boundary_energies
 from hts_flows.figures.interactive_elements import periodic_table
 from hts_flows.figures.interactive_look import (
     Look,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hts_flows.stores.result_columns import ColumnInfo
 
 __all__ = [
+    "boundary_energies",
     "figure_json",
     "histogram",
     "periodic_table",

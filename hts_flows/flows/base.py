@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
     from matplotlib.figure import Figure
     from pymatgen.core import Structure
 
     from hts_flows.candidates import Candidate, CandidateSpace
     from hts_flows.engines import Calculation
+    from hts_flows.figures.interactive_look import Theme
     from hts_flows.inventories import Inventories
     from hts_flows.properties.base import PropertyDoc
 
@@ -40,6 +42,15 @@ class Column:
     unit: str = ""
     format: str = ""
     good: Literal["", "low", "high"] = ""
+
+
+class InteractiveFigure(NamedTuple):
+    """A figure that only candidates of one domain have, for the browser."""
+
+    #: Written above it.
+    title: str
+    #: From a table of results and a theme, "light" or "dark".
+    draw: Callable[[pd.DataFrame, Theme], go.Figure]
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,13 @@ class Domain:
         What tables show; the first with good values is the :attr:`headline`.
     figure
         Draws the overview of a campaign from a table of results.
+    interactive
+        The same for the browser.
+    drawn
+        What these tables have beside the columns of tables: name, and the field of the Calculation that it holds.
+    taught
+        Builds the starting structure of a candidate with what its engine is to learn from: the calculations of the
+        training set of a ``screen:`` row, each with its candidate. None where nothing is learnt from others.
     """
 
     name: str
@@ -90,6 +108,9 @@ class Domain:
     properties: type[PropertyDoc] | None = None
     columns: tuple[Column, ...] = ()
     figure: Callable[[pd.DataFrame], Figure] | None = None
+    interactive: InteractiveFigure | None = None
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    taught: Callable[[Candidate, Sequence[tuple[Candidate, Calculation]]], Structure] | None = None
 
     @property
     def headline(self) -> Column | None:

@@ -7,7 +7,7 @@ it asks for is submitted. Whoever is killed in between is finished by the next c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from hts_flows.launch.submission import Wanted, relaxed_structure, submit_level
 from hts_flows.screening.stopping import RULES, evaluations_without_gain
 from hts_flows.stores.campaigns import claim_step, now, step_submitted, steps_of
 from hts_flows.stores.rankings import Choice, Ranking, add_ranking, keep_training, rankings_of
-from hts_flows.stores.results import Result
+from hts_flows.stores.results import Result, result_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,11 +231,28 @@ class Search:
 
     def _submit(self, ranking: Ranking) -> None:
         ids = {choice.candidate_id for choice in (*ranking.asked, *ranking.shared)}
-        wanted = list(self._wanted([member for member in self.members if member.candidate.candidate_id in ids]))
+        members = [member for member in self.members if member.candidate.candidate_id in ids]
+        wanted = list(self._wanted(members if ranking.trains else self._taught(members)))
         self.submitted += submit_level(self.database, self.campaign.name, self.level, wanted)
         step_submitted(
             self.database, self.campaign.name, self._step(ranking.number), settings_hash=self.level.settings_hash
         )
+
+    def _taught(self, members: list[Member]) -> list[Member]:
+        """Give starting structures what their engine is to learn from the training set, where it does."""
+        taught = self.campaign.domain.taught
+        if taught is None or not self.level.engine.learns:
+            return members
+        from hts_flows.engines import Calculation
+
+        training = training_set(self.members, self.screen.train_on)
+        keys = {result_key(one.candidate.candidate_id, self.level.settings_hash): one.candidate for one in training}
+        wanted = {"_id": {"$in": list(keys)}, "state": "done"}
+        known = [
+            (keys[document["_id"]], Calculation.model_validate(document["calculation"]))
+            for document in self.database.results.find(wanted, {"calculation": 1}).sort("_id", 1)
+        ]
+        return [replace(member, start=taught(member.candidate, known).as_dict()) for member in members]
 
     def _wanted(self, members: list[Member]) -> Iterable[Wanted]:
         domain, inventory = self.campaign.domain, self.campaign.inventory

@@ -22,6 +22,8 @@ from hts_flows.screening.values import real
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from hts_flows.structures.bicrystals import Bicrystal
+
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int_]
 
@@ -65,7 +67,7 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class TranslationSpace:
-    """A grid of translations with its symmetry; made by :meth:`grid`.
+    """A grid of translations with its symmetry; made by :meth:`grid` or :meth:`of_bicrystal`.
 
     Attributes
     ----------
@@ -125,6 +127,42 @@ class TranslationSpace:
             message = f"a step of {steps[0]:g} × {steps[1]:g} Å on {lx:g} × {ly:g} Å gives {n_points} translations"
             raise InputError(message, f"at most {MAX_POINTS} are allowed: use a larger step (0.1 Å is usual)")
         return cls(periods, steps, heights, _group(_operations(symmetry, periods), periods))
+
+    @classmethod
+    def of_bicrystal(cls, bicrystal: Bicrystal, *, step: float = 0.2, openings: ArrayLike = (0.0,)) -> TranslationSpace:
+        """Make the space of a bicrystal, with the periods and the symmetry that its grains have.
+
+        Parameters
+        ----------
+        bicrystal
+            At any translation; the space's translations are counted from the coincidence position.
+        step
+            Largest distance of grid points along x and y, Å. It is made smaller, so that it divides the periods and the
+            shifts of the symmetry are translations of the grid; but not to less than half, where the shifts do not
+            count.
+        openings
+            Distances along the normal, Å, shape (n_z,).
+
+        Raises
+        ------
+        InputError
+            As :meth:`grid`.
+        """
+        from hts_flows.structures.bicrystal_symmetry import translation_periods, translation_symmetry
+
+        periods = translation_periods(bicrystal)
+        wanted = _positive("step", step)
+        lattice = np.diag(periods)
+        # Turns by 60°, and quarter turns of a cell that is no square, are none of a rectangular grid.
+        symmetry = [
+            operation
+            for operation in translation_symmetry(bicrystal, periods)
+            if _is_whole(np.linalg.solve(lattice, operation.matrix @ lattice))
+        ]
+        shifts = np.array([operation.shift for operation in symmetry]) / periods
+        counts = [_count(length / wanted, parts) for length, parts in zip(periods, shifts.T, strict=True)]
+        steps = [length / count for length, count in zip(periods, counts, strict=True)]
+        return cls.grid(lx=periods[0], ly=periods[1], z=openings, step=steps, symmetry=symmetry)
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -228,6 +266,17 @@ class TranslationSpace:
         return np.asarray(indices[..., 0] * self.shape[1] + indices[..., 1])
 
 
+def _is_whole(numbers: NDArray[np.floating[Any]]) -> bool:
+    return bool(np.abs(numbers - np.round(numbers)).max() < _ISOMETRY)
+
+
+def _count(least: float, shifts: Floats) -> int:
+    """Number of grid points of a period: at least ``least``, and such that shifts, in periods, are on the grid."""
+    fewest = max(1, math.ceil(least - 1e-6))
+    fitting = (count for count in range(fewest, 2 * fewest + 1) if _is_whole(shifts * count))
+    return next(fitting, fewest)
+
+
 def _positive(name: str, value: Any) -> float:
     number = real(name, value, "give a length in Å")
     if number.shape != () or not np.isfinite(number) or number <= 0:
@@ -270,7 +319,7 @@ def _operations(symmetry: Any, periods: tuple[float, float]) -> list[Operation]:
             message = f"the matrix of {where} is {one.matrix.tolist()}, which does not keep lengths"
             raise InputError(message, "it acts on Cartesian x and y: a mirror or a rotation is meant")
         inside = np.linalg.solve(lattice, one.matrix @ lattice)
-        if np.abs(inside - np.round(inside)).max() > _ISOMETRY:
+        if not _is_whole(inside):
             message = f"{where} does not map the periods {periods[0]:g} and {periods[1]:g} Å onto themselves"
             raise InputError(message, "give operations of the rectangular cell; a quarter turn needs lx = ly")
         operations.append(one)

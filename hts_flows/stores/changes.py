@@ -4,14 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
-#: What the server need not tell.
+#: What the server need not tell; of what it tells all the same, only what is looked at is decoded.
+_RAW = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 _WITHOUT = dict.fromkeys(
     (
+        "activeIndexBuilds",
+        "asserts",
+        "batchedDeletes",
+        "catalogStats",
+        "connections",
+        "electionMetrics",
+        "extra_info",
+        "flowControl",
+        "freeMonitoring",
+        "globalLock",
+        "indexBulkBuilder",
+        "indexStats",
+        "logicalSessionRecordCache",
+        "mem",
+        "network",
+        "opLatencies",
+        "opcounters",
+        "opcountersRepl",
+        "readConcernCounters",
+        "scramCache",
+        "security",
+        "tenantMigrations",
+        "trafficRecording",
+        "transportSecurity",
         "repl",
         "wiredTiger",
         "locks",
@@ -41,7 +68,7 @@ def write_counts(database: Database) -> tuple[int, ...] | None:
         user of the database may not ask: it takes the role ``clusterMonitor``.
     """
     try:
-        status = database.mongo.client.admin.command({"serverStatus": 1, **_WITHOUT})
+        status = database.mongo.client.admin.command({"serverStatus": 1, **_WITHOUT}, codec_options=_RAW)
     except OperationFailure as error:
         if error.code == _NOT_ALLOWED:
             return None

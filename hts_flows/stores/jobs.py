@@ -9,6 +9,7 @@ few ranges of keys that are in order already.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -20,6 +21,8 @@ from hts_flows.stores.job_rows import JOB_FIELDS, JobRow, as_time, job_rows
 from hts_flows.stores.paging import Cursor, Keyset, Page, checked_limit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hts_flows.stores.database import Database
 
 JobState = Literal[
@@ -45,14 +48,36 @@ _BY_STATE = {by: _keys("state", path, "fw_id", *_KINDS.values(), "name") for by,
 _BY_CAMPAIGN = {
     by: _keys(_CAMPAIGNS, "state", path, "fw_id", *_KINDS.values()) for by, path in _SORT_PATHS.items()
 }  # fmt: skip
+_BY_ID = _keys("fw_id")
 _COUNT_ALL = _keys("state", *_KINDS.values())
 _COUNT_CAMPAIGN = _keys(_CAMPAIGNS, "state", *_KINDS.values())
 #: Indexes of the collection "fireworks" for these queries.
 JOB_INDEXES = [IndexModel(keys) for keys in (*_BY_STATE.values(), *_BY_CAMPAIGN.values(), _COUNT_ALL, _COUNT_CAMPAIGN)]
+#: Names of all jobs: a job keeps its own whatever becomes of it, so that only new jobs change this index.
+NAME_KEYS = _keys("fw_id", "name")
+JOB_INDEXES.append(IndexModel(NAME_KEYS))
 #: So many jobs are sorted in memory; where there are more, they are read in the order asked for until a page is full.
 FEW = 2000
 #: Greater than every fw_id.
 _NO_ID = 2**62
+#: Most jobs are in this state, sooner or later.
+_USUAL: JobState = "COMPLETED"
+
+
+@dataclass(frozen=True)
+class Among:
+    """What is known beforehand of the jobs that a filter leaves, whatever their state.
+
+    Attributes
+    ----------
+    total
+        How many there are; None: that is not known.
+    ids
+        FireWorks ids of those that may be among them, in which all of them are; None: that is not known.
+    """
+
+    total: int | None = None
+    ids: tuple[int, ...] | None = None
 
 
 class JobFilter(BaseModel):
@@ -129,6 +154,8 @@ def list_jobs(
     sort: JobSort | None = None,
     cursor: str | None = None,
     limit: int = 100,
+    *,
+    among: Among | None = None,
 ) -> Page[JobRow]:
     """Read one page of jobs.
 
@@ -147,6 +174,8 @@ def list_jobs(
         ``next`` or ``previous`` of another page; None for the first.
     limit
         Most rows.
+    among
+        What is known of the jobs that the filter leaves.
 
     Raises
     ------
@@ -156,7 +185,7 @@ def list_jobs(
     wanted, sort = filter or JobFilter(), sort or JobSort()
     keyset = sort.keyset
     place = keyset.decode(cursor) if cursor else None
-    documents = _read(database, wanted, sort, place, checked_limit(limit) + 1)
+    documents = _read(database, wanted, sort, place, limit=checked_limit(limit) + 1, among=among or Among())
     more = documents[limit:]
     rows: list[JobRow | None] = [*job_rows(database, documents[:limit]), *([None] * len(more))]
     at = {document["fw_id"]: _value(document, sort.by) for document in documents}
@@ -164,10 +193,15 @@ def list_jobs(
     return Page(rows=[row for row in page.rows if row], next=page.next, previous=page.previous, limit=limit)
 
 
-def count_jobs(database: Database, filter: JobFilter | None = None) -> dict[JobState, int]:  # noqa: A002
+def count_jobs(
+    database: Database,
+    filter: JobFilter | None = None,  # noqa: A002 (what the page and the API call it)
+    among: Among | None = None,
+) -> dict[JobState, int]:
     """Count jobs by state, from index keys alone.
 
-    Only for a part of a name in one campaign are documents read: those of a small campaign, or those with the name.
+    Only for a part of a name in one campaign are documents read: those of a small campaign, or those with the name; and
+    where the ids of the jobs are known, which are not many then.
 
     Parameters
     ----------
@@ -175,23 +209,41 @@ def count_jobs(database: Database, filter: JobFilter | None = None) -> dict[JobS
         Where the jobs are.
     filter
         Which; all when left out.
+    among
+        What is known of the jobs that the filter leaves; where that is their number, those that are completed are the
+        rest of it.
 
     Returns
     -------
     dict
         Every state that some job is in, and how many are.
     """
-    wanted = filter or JobFilter()
+    wanted, known = filter or JobFilter(), among or Among()
+    if known.ids is not None:
+        return _count_among(database, wanted, known.ids)
     in_campaign = wanted.campaign and wanted.text and _are_few(database, wanted, most=10 * FEW)
     hint = _COUNT_CAMPAIGN if in_campaign else _count_index(wanted)
     query = _conditions(wanted, on_keys=bool(wanted.text and not in_campaign))
-    counts = {}
+    counts: dict[JobState, int] = {}
+    rest = None if wanted.state else known.total
     for state in [wanted.state] if wanted.state else STATES:
         # One count for each state: MongoDB only counts the keys of a range, and builds nothing of them.
         query["state"] = state
-        if number := database.mongo["fireworks"].count_documents(query, hint=hint):
+        if state == _USUAL and rest is not None:
+            number = max(0, rest - sum(counts.values()))
+        else:
+            number = database.mongo["fireworks"].count_documents(query, hint=hint)
+        if number:
             counts[state] = number
     return counts
+
+
+def _count_among(database: Database, wanted: JobFilter, ids: Sequence[int]) -> dict[JobState, int]:
+    """Count by state the jobs of some that a filter leaves, in one call."""
+    query = _conditions(wanted, on_keys=False) | {"fw_id": {"$in": list(ids)}, "state": _states(wanted)}
+    groups: list[dict[str, Any]] = [{"$match": query}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}]
+    found = {group["_id"]: group["n"] for group in database.mongo["fireworks"].aggregate(groups, hint=dict(_BY_ID))}
+    return {state: found[state] for state in STATES if state in found}
 
 
 def _exactly(value: str) -> dict[str, str]:
@@ -245,12 +297,16 @@ def _are_few(database: Database, wanted: JobFilter, most: int) -> bool:
 
 
 def _read(
-    database: Database, wanted: JobFilter, sort: JobSort, cursor: Cursor | None, limit: int
+    database: Database, wanted: JobFilter, sort: JobSort, cursor: Cursor | None, *, limit: int, among: Among
 ) -> list[dict[str, Any]]:
     """Read the documents beyond a cursor, in the order read."""
     by, keyset = sort.by, sort.keyset
     query: dict[str, Any] = {"state": _states(wanted)}
-    if wanted.result or _are_few(database, wanted, FEW):
+    if among.ids is not None:
+        # Beside the condition on the same field that a cursor makes.
+        query |= _conditions(wanted, on_keys=False) | {"$and": [{"fw_id": {"$in": list(among.ids)}}]}
+        hint = _BY_ID
+    elif wanted.result or _are_few(database, wanted, FEW):
         query |= _conditions(wanted, on_keys=False)
         hint = _count_index(wanted if wanted.result else wanted.model_copy(update={"text": None}))
     elif wanted.campaign and not wanted.text:

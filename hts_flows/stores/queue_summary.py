@@ -11,13 +11,13 @@ from pymongo import DESCENDING
 from hts_flows.slurm.jobs import WAITING
 from hts_flows.stores.allocations import token_of
 from hts_flows.stores.job_rows import as_time, run_time
-from hts_flows.stores.jobs import JobState, count_jobs
+from hts_flows.stores.jobs import Among, JobState, count_jobs
 from hts_flows.stores.times import UtcTime
 
 if TYPE_CHECKING:
     from hts_flows.stores.database import Database
 
-#: Workers that are listed; the others are counted.
+#: Workers that are listed unless fewer are asked for; the others are counted.
 MOST_WORKERS = 200
 
 
@@ -63,7 +63,7 @@ class QueueSummary(BaseModel):
     oldest_ready: WaitingJob | None = Field(default=None, description="The job that has been ready longest, by its id")
 
 
-def queue_summary(database: Database) -> QueueSummary:
+def queue_summary(database: Database, total: int | None = None, most_workers: int = MOST_WORKERS) -> QueueSummary:
     """Look at the queue.
 
     A worker is listed while the database has a launch of it that runs: of one that was killed, until that is noticed.
@@ -72,16 +72,20 @@ def queue_summary(database: Database) -> QueueSummary:
     ----------
     database
         Where the jobs are.
+    total
+        How many jobs there are, where that is known.
+    most_workers
+        How many workers are listed, at most; the others are counted.
     """
     stamp = datetime.now(UTC)
     running = database.mongo["launches"].count_documents({"state": "RUNNING"})
-    workers = _workers(database, stamp)
+    workers = _workers(database, stamp, most_workers)
     ready = database.mongo["fireworks"].find_one(
         {"state": "READY"}, {"fw_id": 1, "name": 1, "created_on": 1}, sort=[("fw_id", 1)]
     )
     return QueueSummary(
         at=stamp,
-        states=count_jobs(database),
+        states=count_jobs(database, among=Among(total=total)),
         workers=workers,
         workers_left_out=max(0, running - len(workers)),
         allocations=_allocations(database),
@@ -91,7 +95,7 @@ def queue_summary(database: Database) -> QueueSummary:
     )
 
 
-def _workers(database: Database, stamp: datetime) -> list[WorkerRow]:
+def _workers(database: Database, stamp: datetime, most: int) -> list[WorkerRow]:
     launches = list(
         database.mongo["launches"]
         .find(
@@ -99,7 +103,7 @@ def _workers(database: Database, stamp: datetime) -> list[WorkerRow]:
             {"launch_id": 1, "fw_id": 1, "state": 1, "fworker.name": 1, "host": 1, "time_start": 1, "time_end": 1},
         )
         .sort("launch_id", DESCENDING)
-        .limit(MOST_WORKERS)
+        .limit(most)
     )
     fireworks = database.mongo["fireworks"].find(
         {"fw_id": {"$in": [launch["fw_id"] for launch in launches]}}, {"fw_id": 1, "name": 1, "spec.hts": 1}

@@ -15,7 +15,7 @@ from hts_flows.structures.coincidence import Vector, family_of, miller
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hts_flows.structures.grain_boundaries import GrainBoundary
+    from hts_flows.structures.boundary_specs import GrainBoundary
 
 _EXACT = 1e-4
 _WHOLE = 1e-6

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-    from hts_flows.structures.grain_boundaries import GrainBoundary
+    from hts_flows.structures.boundary_specs import GrainBoundary
 
 Cell = Literal["rectangular", "smallest"]
 _ROUNDING = 1e-6

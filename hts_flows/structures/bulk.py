@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hts_flows.candidates import Candidate
 from hts_flows.inventories import crystal
@@ -21,6 +21,19 @@ def bulk_candidate(phase: Phase) -> Candidate:
     if getattr(phase, "molecule", False):
         inputs["molecule"] = True
     return Candidate(domain="bulk", inputs=inputs, label=phase.name, formula=phase.formula)
+
+
+def crystal_candidate(content: dict[str, Any], formula: str) -> Candidate:
+    """Give the candidate of a crystal from what :meth:`~hts_flows.inventories.Phase.content` gives.
+
+    Parameters
+    ----------
+    content
+        Space group, lattice and sites.
+    formula
+        Of the crystal.
+    """
+    return Candidate(domain="bulk", inputs=content, label=f"{formula} crystal", formula=formula)
 
 
 def is_molecule(candidate: Candidate) -> bool:

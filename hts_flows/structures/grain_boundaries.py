@@ -1,254 +1,389 @@
-"""What a grain boundary is: a cubic crystal, and the rotation and plane of a symmetric tilt or twist boundary."""
+"""Grain boundaries as candidates: whole boundaries, or every translation of their grains; and starting structures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+import json
+from dataclasses import replace
+from functools import lru_cache
+from math import cos, pi, sin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hts_flows.boundary_inventory import specification
+from hts_flows.candidates import Candidate, CandidateSpace
 from hts_flows.errors import InputError, nearest
-from hts_flows.structures.coincidence import Centring, Vector, lattice_basis
-from hts_flows.structures.coincidence_boundaries import CoincidenceBoundary, Kind, boundary
+from hts_flows.structures.bicrystal_translation import translated
+from hts_flows.structures.bicrystals import Bicrystal
+from hts_flows.structures.boundary_specs import BicrystalCell, GrainBoundary
+from hts_flows.structures.coincidence import direction, miller
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
+
     from pymatgen.core import Structure
 
-#: Space groups of the crystal class m-3m, whose mirror planes make symmetric tilt boundaries coincidence boundaries.
-_FIRST_HOLOHEDRAL = 221
-_TOLERANCE = 1e-3
-_FACES: list[list[float]] = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-_ELEMENT_SITES: dict[str, list[list[float]]] = {
-    "fcc": _FACES,
-    "bcc": [[0, 0, 0], [0.5, 0.5, 0.5]],
-    "diamond": _FACES + [[x + 0.25, y + 0.25, z + 0.25] for x, y, z in _FACES],
-}
+    from hts_flows.boundary_inventory import Boundary
+    from hts_flows.engines import Engine
+    from hts_flows.inventories import Inventories
+
+__all__ = ["BicrystalCell", "GrainBoundary", "GrainBoundarySpace", "bicrystal_of", "build", "facets"]
+
+#: Raised when the same inputs give another structure than before; part of every id.
+GENERATOR_VERSION = 1
+#: The engine that looks for the translation itself.
+SEARCH_ENGINE = "translation_search"
+_HOW_TO_CHOOSE = "write all, a list of ids, e.g. [Cu-S5-001-210], or {collection: [kiyohara-2016-test]}"
+#: A length, Å, with more digits than any is known.
+_DIGITS = 6
+
+#: Translation of grain 2 along the normal, Å.
+Opening = Annotated[float, Field(ge=-2, le=10)]
+#: Distance below which atoms are removed, Å.
+Closeness = Annotated[float, Field(gt=0, le=5)]
 
 
-@dataclass(frozen=True, eq=False)
-class CubicCrystal:
-    """A cubic crystal as its lattice and the atoms of a primitive cell.
+class BoundaryCollections(BaseModel):
+    """Boundaries chosen by their published set."""
 
-    Attributes
-    ----------
-    constant
-        Lattice constant of the conventional cell, Å.
-    centring
-        "P", "F" or "I".
-    symbols
-        Elements of the primitive cell's atoms.
-    positions
-        Their positions relative to the first of them, along the cube's edges, shape (n, 3), Å.
-    contact
-        Shortest distance of two atoms, Å.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    constant: float
-    centring: Centring
-    symbols: tuple[str, ...]
-    positions: NDArray[np.float64]
-    contact: float
-
-    @property
-    def basis(self) -> NDArray[np.int_]:
-        """Primitive lattice vectors as rows, shape (3, 3), in units of half the lattice constant."""
-        return lattice_basis(self.centring)
-
-    def planes(self, plane: Vector) -> list[float]:
-        """Heights of the different atomic planes within one lattice-plane distance, from the first atom's, Å."""
-        spacing = self.spacing(plane)
-        heights = self.positions @ np.array(plane) / np.linalg.norm(plane)
-        within = heights - np.floor(heights / spacing + 1e-6) * spacing
-        return sorted({round(height, 5): height for height in within.tolist()}.values())
-
-    def spacing(self, plane: Vector) -> float:
-        """Distance of neighbouring lattice planes, Å."""
-        least = int(np.gcd.reduce(self.basis @ np.array(plane)))
-        return least * self.constant / 2 / float(np.linalg.norm(plane))
+    collection: list[str] = Field(min_length=1, description="Values of 'collection' in the inventory")
 
 
-def cubic_crystal(structure: Structure) -> CubicCrystal:
-    """Take a conventional cubic cell apart.
+class TranslationGrid(BaseModel):
+    """Which translations of one grain against the other are candidates; the keys of ``translations:``."""
 
-    Raises
-    ------
-    InputError
-        It is no conventional cubic cell of a crystal of class m-3m.
-    """
-    import spglib
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    formula = structure.composition.reduced_formula
-    matrix = structure.lattice.matrix
-    constant = float(np.linalg.norm(matrix[0]))
-    if not np.allclose(matrix, constant * np.eye(3), atol=_TOLERANCE):
-        a, b, c, *angles = (round(value, 4) for value in structure.lattice.parameters)
-        raise InputError(
-            f"The cell of {formula} is not a conventional cubic one along x, y and z: {a} × {b} × {c} Å, {angles}°",
-            "Give the conventional cell: SpacegroupAnalyzer(structure).get_conventional_standard_structure()",
-        )
-    if not structure.is_ordered:
-        raise InputError(f"{formula} has sites with several elements", "Give an ordered structure")
-    cell: Any = (matrix, structure.frac_coords, [site.specie.Z for site in structure])
-    dataset = spglib.get_symmetry_dataset(cell, symprec=_TOLERANCE)
-    if dataset is None or dataset.number < _FIRST_HOLOHEDRAL:
-        found = "unknown" if dataset is None else dataset.international
-        raise InputError(
-            f"{formula} is not a cubic crystal of class m-3m: its space group is {found}",
-            "Grain boundaries are built of fcc, bcc, diamond, rocksalt, perovskite and other crystals of that class",
-        )
-    shifts = np.array(
-        [
-            np.round(2 * translation).astype(int) % 2
-            for rotation, translation in zip(dataset.rotations, dataset.translations, strict=True)
-            if np.array_equal(rotation, np.eye(3))
-        ]
+    step: float = Field(0.2, ge=0.01, le=5, description="Distance of grid points in the boundary plane, at most, Å")
+    openings: list[Opening] = Field(
+        [0.0], min_length=1, description="By how much each boundary is opened along its normal, Å; negative: closed"
     )
-    centring: Any = {1: "P", 2: "I", 4: "F"}.get(len(shifts))
-    if (
-        centring is None
-        or dataset.international[0] != centring
-        or len({tuple(shift) for shift in shifts}) != len(shifts)
-    ):
-        raise InputError(
-            f"The cell of {formula} holds several conventional cells", "Give one conventional cell, not a supercell"
-        )
-    kept: list[int] = []
-    for index, here in enumerate(structure.frac_coords):
-        images = here + shifts / 2
-        seen = structure.frac_coords[kept][:, None] - images[None]
-        seen -= np.round(seen)
-        if not (np.linalg.norm(seen, axis=2) * constant < _TOLERANCE).any():
-            kept.append(index)
-    positions = (structure.frac_coords[kept] - structure.frac_coords[kept[0]]) * constant
-    symbols = tuple(structure[index].specie.symbol for index in kept)
-    distances = structure.get_neighbor_list(constant)[3]
-    return CubicCrystal(constant, centring, symbols, positions, float(distances.min()))
 
 
-def element_structure(element: str, lattice_constant: float | None = None) -> Structure:
-    """Conventional cell of an element that crystallises as fcc, bcc or diamond.
+class GrainBoundarySpace(CandidateSpace):
+    """Grain boundaries of the inventory, each as a whole or with each of its translations."""
 
-    Parameters
-    ----------
-    element
-        Symbol.
-    lattice_constant
-        Å; without it the experimental one that ASE tabulates (``ase.data.reference_states``).
-
-    Raises
-    ------
-    InputError
-        The element is unknown, or its crystal is none of these.
-    """
-    from ase.data import atomic_numbers, reference_states
-
-    known: dict[str, dict[str, Any]] = {
-        symbol: dict(reference_states[number] or {})
-        for symbol, number in atomic_numbers.items()
-        if number < len(reference_states)
-    }
-    state = known.get(element, {})
-    crystal = state.get("symmetry")
-    if crystal not in _ELEMENT_SITES:
-        usable = [symbol for symbol, other in known.items() if other.get("symmetry") in _ELEMENT_SITES]
-        what = f"crystallises as {crystal}" if crystal else "is no element with a known crystal"
-        raise InputError(
-            f"{element!r} {what}: grain boundaries are built of fcc, bcc and diamond elements",
-            f"Give `structure` instead, or an element ({nearest(element, usable)})",
-        )
-    from pymatgen.core import Lattice, Structure
-
-    positions = _ELEMENT_SITES[crystal]
-    return Structure(Lattice.cubic(lattice_constant or float(state["a"])), [element] * len(positions), positions)
-
-
-class GrainBoundary(BaseModel):
-    """A symmetric tilt or twist boundary of a cubic crystal; what is given must belong together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    element: str | None = Field(None, description="Symbol of an fcc, bcc or diamond element, in place of `structure`")
-    lattice_constant: float | None = Field(
-        None, gt=0, description="Its lattice constant, Å; without it the experimental one that ASE tabulates"
+    domain: Literal["grain_boundaries"] = Field(description="Name of the domain")
+    boundaries: Literal["all"] | list[str] | BoundaryCollections = Field(
+        description="Ids in inventories/grain_boundaries.yaml ('hts inventory boundaries'), {collection: [...]}, or all"
     )
-    structure: Any = Field(
+    cell: BicrystalCell = Field(BicrystalCell(), description="The cell of every boundary")
+    remove_closer: list[Closeness | None] = Field(
+        [None],
+        min_length=1,
+        description="Distances, Å, below which atoms of grain 2 are removed; each is tried, null removes none",
+    )
+    translations: TranslationGrid | None = Field(
         None,
-        description="Conventional cubic cell (rocksalt, perovskite …) in place of `element`: Structure or document",
+        description="One candidate for each translation that symmetry does not relate to another; "
+        f"left out, a candidate is a whole boundary, for the engine {SEARCH_ENGINE}",
     )
-    kind: Kind = Field("symmetric_tilt", description="Symmetric tilt boundary, or twist boundary")
-    axis: Vector = Field(description="Rotation axis [u, v, w]")
-    sigma: int | None = Field(None, ge=1, description="Sigma, where the plane or the angle does not say it")
-    plane: Vector | None = Field(
-        None, description="Miller indices of the boundary plane: a tilt boundary's contains the axis"
-    )
-    angle: float | None = Field(
-        None,
-        gt=0,
-        le=180,
-        description="Misorientation, degrees: for a tilt twice the plane's angle to {100} (else {110})",
-    )
-    termination: int = Field(
-        0, ge=0, description="Atomic plane that lies in the boundary: 0 is the first site's, 1 the next above it, …"
-    )
+
+    @field_validator("boundaries", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.keys() == {"collection"}:
+            value = value["collection"]
+            names = [value] if isinstance(value, str) else value
+            if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+                return BoundaryCollections(collection=names)
+        if isinstance(value, BoundaryCollections) or value == "all":
+            return value
+        if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+            raise ValueError(_HOW_TO_CHOOSE)
+        return value
+
+    @field_validator("remove_closer")
+    @classmethod
+    def _distances(cls, value: list[float | None]) -> list[float | None]:
+        if len(set(value)) < len(value):
+            raise ValueError("a distance is given twice: leave one out")
+        return value
 
     @model_validator(mode="after")
-    def _belongs_together(self) -> Self:
-        if (self.element is None) == (self.structure is None):
-            raise InputError("A grain boundary needs either `element` or `structure`", "Give one of the two")
-        if self.structure is not None and self.lattice_constant is not None:
-            raise InputError("`lattice_constant` is for `element`; a `structure` has its own", "Leave it out")
-        number = len(self.crystal.planes(self.geometry.plane))
-        if self.termination >= number:
-            raise InputError(
-                f"{miller_of(self)} has {number} different atomic planes: there is no termination {self.termination}",
-                f"Allowed: 0 to {number - 1}",
+    def _without_surfaces(self) -> Self:
+        if self.translations is not None and self.cell.boundaries == 1:
+            raise ValueError(
+                "with translations the cell needs boundaries: 2: one boundary leaves surfaces, whose energy cannot be "
+                f"told from the boundary's (only the engine {SEARCH_ENGINE} leaves them out)"
             )
         return self
 
-    @field_validator("structure")
-    @classmethod
-    def _from_document(cls, value: Any) -> Structure | None:
-        from pymatgen.core import Structure
+    def candidates(self, inventories: Inventories) -> Iterator[Candidate]:
+        """Yield the boundaries in the order of the file, each with its translations in the order of the grid.
 
-        if isinstance(value, dict) and {"lattice", "sites"} <= value.keys():
-            return Structure.from_dict(value)
-        if value is not None and not isinstance(value, Structure):
+        Raises
+        ------
+        InputError
+            A boundary or a collection is not in the inventory, an entry is no boundary, a cell would have too many
+            atoms, or no configuration is left.
+        """
+        left_out: tuple[str, str] | None = None
+        none = True
+        for item in self._walk(inventories):
+            if isinstance(item, Candidate):
+                none = False
+                yield item
+            else:
+                left_out = left_out or item
+        if none and left_out:
             raise InputError(
-                f"`structure` is a {type(value).__name__}, not a structure",
-                "Give a pymatgen Structure, or what its as_dict() gives",
+                f"no candidate is left; the first: {left_out[0]}: {left_out[1]}",
+                "give larger openings, or remove_closer, in the candidates section",
             )
-        return value
 
-    @field_serializer("structure")
-    def _as_document(self, structure: Structure | None) -> dict[str, Any] | None:
-        return None if structure is None else structure.as_dict()
+    def skipped(self, inventories: Inventories) -> list[tuple[str, str]]:
+        """Configurations that are no candidates: atoms overlap, or nothing differs from another one."""
+        return [item for item in self._walk(inventories) if not isinstance(item, Candidate)]
 
-    @cached_property
-    def geometry(self) -> CoincidenceBoundary:
-        """Axis, plane, sigma and angle, all of them."""
-        return boundary(self.kind, self.axis, sigma=self.sigma, plane=self.plane, angle=self.angle)
+    def refuses(self, engine: Engine) -> str | None:
+        """Say why an engine cannot compute these candidates, or nothing."""
+        searches = engine.engine == SEARCH_ENGINE
+        if self.translations is None and not searches:
+            return (
+                f"{engine.engine} computes one configuration, and a candidate is a whole boundary: use the engine "
+                f"{SEARCH_ENGINE}, or give translations, e.g. translations: {{step: 0.2}}, in the candidates section"
+            )
+        if self.translations is not None and searches:
+            return (
+                f"{SEARCH_ENGINE} looks for the translation itself, and each candidate is one translation: leave "
+                "translations out of the candidates section, or use another engine"
+            )
+        return None
 
-    @cached_property
-    def crystal(self) -> CubicCrystal:
-        """The crystal of both grains."""
-        if self.structure is not None:
-            return cubic_crystal(self.structure)
-        return cubic_crystal(element_structure(self.element or "", self.lattice_constant))
+    def _walk(self, inventories: Inventories) -> Iterator[Candidate | tuple[str, str]]:
+        for boundary in self._chosen(inventories):
+            content = boundary.content(inventories)
+            inputs = {"version": GENERATOR_VERSION, **content, "cell": _cell_content(self.cell)}
+            try:
+                whole = _whole(_text(content), self.cell)
+            except InputError as error:
+                raise InputError(f"boundary {boundary.id}: {error.message}", error.hint) from error
+            if self.translations is None:
+                own = {"remove_closer": list(self.remove_closer), "translation": None}
+                yield _candidate(boundary, whole, inputs | own, whole.n_atoms)
+                continue
+            grid, removal = _text(self.translations.model_dump()), tuple(self.remove_closer)
+            try:
+                configurations = _configurations(_text(content), self.cell, grid, removal)
+            except InputError as error:
+                raise InputError(f"boundary {boundary.id}: {error.message}", error.hint) from error
+            for one in configurations:
+                own = {"remove_closer": [one.remove_closer], "translation": list(one.translation)}
+                candidate = _candidate(boundary, whole, inputs | own, one.n_atoms)
+                yield (candidate.label, one.left_out) if one.left_out else candidate
 
-    @property
-    def formula(self) -> str:
-        """Reduced formula of the crystal."""
-        from pymatgen.core import Composition
+    def _chosen(self, inventories: Inventories) -> list[Boundary]:
+        known = inventories.boundaries
+        if isinstance(self.boundaries, list):
+            for name in self.boundaries:
+                inventories.pick("boundaries", name)
+            return [known[name] for name in self.boundaries]
+        if self.boundaries == "all":
+            return list(known.values())
+        wanted = self.boundaries.collection
+        collections = {boundary.collection for boundary in known.values() if boundary.collection}
+        for name in wanted:
+            if name not in collections:
+                raise InputError(
+                    f"no boundary is of the collection {name!r}; {nearest(name, collections)}",
+                    "list them with 'hts inventory boundaries'",
+                )
+        return [boundary for name in wanted for boundary in known.values() if boundary.collection == name]
 
-        return str(Composition("".join(self.crystal.symbols)).reduced_formula)
 
-    def __str__(self) -> str:
-        return miller_of(self)
+class _Whole(NamedTuple):
+    """What is known of a boundary and its cell."""
+
+    title: str
+    formula: str
+    n_atoms: int
+    periods: tuple[float, float]
+    facets: dict[str, Any]
 
 
-def miller_of(spec: GrainBoundary) -> str:
-    """Name of a boundary: Cu Σ5[001](210)."""
-    return f"{spec.formula} {spec.geometry}"
+class _Configuration(NamedTuple):
+    """A translation (x, y, z), Å, the distance below which atoms are removed, Å, and why it is no candidate."""
+
+    translation: tuple[float, float, float]
+    remove_closer: float | None
+    n_atoms: int
+    left_out: str | None
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True)
+
+
+def _cell_content(cell: BicrystalCell) -> dict[str, Any]:
+    """What determines the structure: not the limit of atoms, nor a vacuum that is not there."""
+    unused = {"max_atoms"} if cell.boundaries == 1 else {"max_atoms", "vacuum"}
+    return cell.model_dump(mode="json", exclude=unused)
+
+
+@lru_cache(maxsize=256)
+def _bicrystal(content: str, cell: BicrystalCell) -> Bicrystal:
+    return cell.bicrystal(specification(json.loads(content)))
+
+
+@lru_cache(maxsize=1024)
+def _whole(content: str, cell: BicrystalCell) -> _Whole:
+    from hts_flows.structures.bicrystal_symmetry import translation_periods
+
+    bicrystal = _bicrystal(content, cell)
+    spec, geometry = bicrystal.spec, bicrystal.spec.geometry
+    several = len(spec.crystal.planes(geometry.plane)) > 1
+    title = f"{spec} termination {spec.termination}" if several else str(spec)
+    described = {
+        "crystal": spec.formula,
+        "sigma": geometry.sigma,
+        "axis": direction(geometry.axis),
+        "plane": miller(geometry.plane),
+        "kind": geometry.kind,
+        "angle": round(geometry.angle, 2),
+    }
+    return _Whole(title, spec.formula, len(bicrystal.symbols), translation_periods(bicrystal), described)
+
+
+@lru_cache(maxsize=256)
+def _configurations(
+    content: str, cell: BicrystalCell, grid: str, removal: tuple[float | None, ...]
+) -> tuple[_Configuration, ...]:
+    """Every representative translation with every removal."""
+    from hts_flows.screening.translation_space import TranslationSpace
+
+    bicrystal, options = _bicrystal(content, cell), json.loads(grid)
+    n_atoms = len(bicrystal.symbols)
+    furthest = max(bicrystal.spec.crystal.contact, *(distance or 0.0 for distance in removal))
+    near = _near_boundaries(bicrystal, furthest + max(map(abs, options["openings"])))
+    space = TranslationSpace.of_bicrystal(bicrystal, step=options["step"], openings=options["openings"])
+    found = []
+    for x, y, z in space.translations(space.representatives):
+        translation = (round(float(x), _DIGITS), round(float(y), _DIGITS), round(float(z), _DIGITS))
+        same: dict[int, float | None] = {}
+        for distance in removal:
+            try:
+                moved = translated(near, *translation, remove_closer=distance)
+            except InputError as error:
+                found.append(_Configuration(translation, distance, n_atoms, error.message))
+                continue
+            other = same.setdefault(moved.removed, distance)
+            left_out = None
+            if other != distance:
+                before = "null" if other is None else f"{other:g}"
+                left_out = f"remove_closer {distance:g} Å removes {moved.removed} atoms, as {before} does"
+            found.append(_Configuration(translation, distance, n_atoms - moved.removed, left_out))
+    return tuple(found)
+
+
+def _near_boundaries(bicrystal: Bicrystal, reach: float) -> Bicrystal:
+    """Atoms within a reach of a boundary plane, Å: contacts that are shorter are those of the whole cell."""
+    length = bicrystal.lattice[2, 2]
+    away = bicrystal.positions[:, 2, None] - np.array(bicrystal.boundary_heights)
+    if len(bicrystal.boundary_heights) > 1:
+        away -= np.round(away / length) * length
+    kept = np.abs(away).min(axis=1) <= reach
+    return replace(
+        bicrystal,
+        symbols=tuple(symbol for symbol, keep in zip(bicrystal.symbols, kept, strict=True) if keep),
+        positions=bicrystal.positions[kept],
+        grain=bicrystal.grain[kept],
+        rigid=bicrystal.rigid[kept],
+    )
+
+
+def _candidate(boundary: Boundary, whole: _Whole, inputs: dict[str, Any], n_atoms: int) -> Candidate:
+    label = whole.title
+    data = {"boundary": boundary.id, **whole.facets, "n_atoms": n_atoms}
+    if boundary.collection is not None:
+        data["collection"] = boundary.collection
+    if inputs["translation"] is not None:
+        label += " at ({:g}, {:g}, {:g}) Å".format(*inputs["translation"])
+        if removed := whole.n_atoms - n_atoms:
+            label += f", {removed} atoms removed"
+        data["periods"] = list(whole.periods)
+    return Candidate(domain="grain_boundaries", inputs=inputs, label=label, formula=whole.formula, data=data)
+
+
+def facets(candidate: Candidate) -> dict[str, Any]:
+    """Give what candidates are told apart by.
+
+    Returns
+    -------
+    dict
+        ``boundary`` (id), ``crystal``, ``sigma``, ``axis``, ``plane``, ``kind``, ``angle`` (degrees), ``n_atoms``,
+        ``collection`` where there is one; of a translation x, y, z (Å) and, so that it is periodic, ``x_cos``,
+        ``x_sin``, ``y_cos``, ``y_sin``: x and y on circles whose circumferences are the periods, Å.
+    """
+    found = {name: value for name, value in candidate.data.items() if name != "periods"}
+    translation = candidate.inputs["translation"]
+    if translation is not None:
+        found |= dict(zip("xyz", translation, strict=True))
+        for name, value, period in zip("xy", translation[:2], candidate.data["periods"], strict=True):
+            angle, radius = 2 * pi * value / period, period / (2 * pi)
+            found |= {f"{name}_cos": radius * cos(angle), f"{name}_sin": radius * sin(angle)}
+    return found
+
+
+def build(candidate: Candidate) -> Structure:
+    """Build the bicrystal from the candidate's inputs alone.
+
+    Returns
+    -------
+    Structure
+        With the site properties ``grain`` (1 or 2) and ``rigid``; ``properties["grain_boundary"]`` holds what
+        :func:`bicrystal_of` rebuilds it from: ``boundary``, ``cell``, ``remove_closer`` and ``translation``, Å.
+
+    Raises
+    ------
+    InputError
+        There is no such boundary, or atoms overlap.
+    """
+    inputs = candidate.inputs
+    spec = specification(inputs)
+    # How many atoms are too many was asked when the candidate was made.
+    limit = BicrystalCell.model_fields["max_atoms"].default
+    whole = BicrystalCell.model_validate(inputs["cell"] | {"max_atoms": 10**9}).bicrystal(spec)
+    cell = BicrystalCell.model_validate(inputs["cell"] | {"max_atoms": max(limit, len(whole.symbols))})
+    translation = inputs["translation"]
+    placed = whole if translation is None else translated(whole, *translation, remove_closer=inputs["remove_closer"][0])
+    structure = placed.structure
+    structure.properties["grain_boundary"] = {
+        "boundary": spec.model_dump(mode="json"),
+        "cell": cell.model_dump(mode="json"),
+        "remove_closer": list(inputs["remove_closer"]),
+        "translation": None if translation is None else list(translation),
+    }
+    structure.properties["provenance"] = {"name": candidate.data.get("boundary"), "origin": placed.origin}
+    return structure
+
+
+def bicrystal_of(structure: Structure, lattice_constant: float | None = None) -> Bicrystal:
+    """Rebuild the bicrystal of a starting structure in the coincidence position, without atoms removed.
+
+    Parameters
+    ----------
+    structure
+        What :func:`build` made; only its ``properties["grain_boundary"]`` is read.
+    lattice_constant
+        Of the crystal that is wanted, Å. The grains' thickness and a rigid block's are scaled with it, so that the
+        cell has as many atoms as before.
+
+    Raises
+    ------
+    InputError
+        The structure does not say which boundary it is.
+    """
+    found: dict[str, Any] | None = structure.properties.get("grain_boundary")
+    if found is None:
+        raise InputError(
+            f"The structure {structure.composition.reduced_formula} does not say which grain boundary it holds",
+            "Give a starting structure of the domain grain_boundaries, with its properties",
+        )
+    spec, cell = GrainBoundary.model_validate(found["boundary"]), BicrystalCell.model_validate(found["cell"])
+    if lattice_constant is None:
+        return cell.bicrystal(spec)
+    return cell.scaled(lattice_constant / spec.crystal.constant).bicrystal(spec.with_lattice_constant(lattice_constant))

@@ -8,6 +8,7 @@ import pytest
 
 from hts_flows.inventories import Inventories
 
+DOMAINS = "allowed: compounds, grain_boundaries, intercalation"
 GOOD = """\
 name: bad_or_good
 candidates:
@@ -62,12 +63,12 @@ BAD_FILES = {
     "mapping for a list": ("[1/6]", "{a: 1}", 6, ["write a list, e.g. [1/6, 1/3]", "{'a': 1}"]),
     "nothing for a list": ("concentrations: [1/6]", "concentrations:", 6, ["write a list, e.g. [1/6, 1/3]"]),
     "mapping for the ladder": (GOOD[GOOD.index("calculate") :], "calculate: {a: 1}", 8, ["write a list", "{'a': 1}"]),
-    "list of domains": ("domain: intercalation", "domain: [a]", 3, ["['a']", "allowed: compounds, intercalation"]),
+    "list of domains": ("domain: intercalation", "domain: [a]", 3, ["['a']", DOMAINS]),
     "mapping of domains": (
         "domain: intercalation",
         "domain: {a: b}",
         3,
-        ["{'a': 'b'}", "allowed: compounds, intercalation"],
+        ["{'a': 'b'}", DOMAINS],
     ),
     "alias of itself": ("[1/6]", "&z [*z]", 6, ["holds itself", "*name"]),
     "section in itself": (GOOD[GOOD.index("candidates") :], "candidates: &c {x: *c}", 2, ["holds itself"]),

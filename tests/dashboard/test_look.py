@@ -65,6 +65,15 @@ def test_light_and_dark_are_switched_and_kept(site, visit):
     assert page.evaluate(back) == light
 
 
+def test_whoever_prefers_dark_pages_gets_them_and_can_have_light_ones(site, visit):
+    page = visit(site, dark=True).page
+    style = "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.documentElement).colorScheme]"
+    assert page.evaluate(style) == ["rgb(20, 23, 27)", "dark"]
+    page.click("#theme")
+    page.reload()
+    assert page.evaluate(style) == ["rgb(247, 248, 249)", "light"]
+
+
 def test_the_keyboard_reaches_the_content_the_search_and_every_row(site, failed, visit):
     page = visit(site).open("jobs")
     page.keyboard.press("Tab")

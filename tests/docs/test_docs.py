@@ -246,6 +246,7 @@ def built(reference):
 
 def models():
     """Every model that people write or read, with the page that explains it."""
+    from hts_flows.boundary_inventory import Boundary
     from hts_flows.campaign import Campaign
     from hts_flows.engines import Calculation, engine_class, engine_names
     from hts_flows.flows import domain_names, get_domain
@@ -254,6 +255,7 @@ def models():
     from hts_flows.screen import Filters, Screen, Stop
     from hts_flows.settings import Settings
     from hts_flows.stores.results import Attempt, Failure, Provenance, Result
+    from hts_flows.structures.grain_boundaries import BicrystalCell, TranslationGrid
 
     domains = [get_domain(name) for name in domain_names()]
     spaces = [domain.space for domain in domains if domain.space]
@@ -262,7 +264,9 @@ def models():
     sections = [Campaign, LadderRow, Promotion, Screen, Filters, Stop]
     yield from (("campaign_file", model) for model in [*sections, *spaces, *engines])
     yield from (("results", model) for model in [Result, Provenance, Failure, Attempt, Calculation, *documents])
-    yield from (("inventories", model) for model in [Host, Intercalant, ElementPhase, Compound, LatticeParameters])
+    entries = [Host, Intercalant, ElementPhase, Compound, LatticeParameters, Boundary]
+    yield from (("inventories", model) for model in entries)
+    yield from (("grain_boundaries", model) for model in [BicrystalCell, TranslationGrid])
     yield ("settings", Settings)
 
 

@@ -14,7 +14,7 @@ from hts_flows.engines import Engine, engine_class, engine_from_dict, engine_nam
 from hts_flows.engines.base import Calculation
 from hts_flows.errors import InputError
 
-ENGINES = ["chgnet", "cp2k", "gpaw", "phono3py", "sevennet", "tight_binding", "vasp"]
+ENGINES = ["chgnet", "cp2k", "gpaw", "phono3py", "sevennet", "tight_binding", "translation_search", "vasp"]
 
 #: Those whose settings mean the same for every system.
 WITHOUT_AUTO = {"tight_binding"}
@@ -27,6 +27,7 @@ HASHES = {
     "phono3py": "8ad0c082b64d",
     "sevennet": "299a0d699980",
     "tight_binding": "619a51aa3030",
+    "translation_search": "b5833c025984",
     "vasp": "1ddb30a492f8",
 }
 
@@ -127,6 +128,12 @@ def test_unknown_settings_and_values_are_refused(name):
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_setting_is_described(name):
     assert all(field.description for field in engine_class(name).model_fields.values())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_engine_searches_translations(name):
+    assert ("translation_search" in engine_class(name).never_gives) == (name != "translation_search")
+    assert engine_class(name).never_gives <= set(Calculation.model_fields)
 
 
 def test_unknown_model_is_refused_when_the_campaign_is_read():

@@ -21,8 +21,9 @@ from hts_flows.structures.bicrystal_symmetry import (
 )
 from hts_flows.structures.bicrystal_translation import translated
 from hts_flows.structures.bicrystals import build_bicrystal
+from hts_flows.structures.boundary_specs import GrainBoundary
 from hts_flows.structures.coincidence import cross, dot, misorientations, odd_part, primitive
-from hts_flows.structures.grain_boundaries import GrainBoundary, cubic_crystal, element_structure
+from hts_flows.structures.cubic_crystals import cubic_crystal, element_structure
 
 #: Sigma and larger and smaller index of the plane of the boundaries of Kiyohara et al., Sci. Adv. 2, e1600746 (2016).
 COPPER = [

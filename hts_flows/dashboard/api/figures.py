@@ -23,11 +23,14 @@ from hts_flows.stores.database import Database
 from hts_flows.stores.rankings import ranking_tables
 from hts_flows.stores.result_columns import ColumnInfo
 from hts_flows.stores.result_pages import Snapshot
+from hts_flows.stores.results import result_key
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
     from hts_flows.dashboard.state import Dashboard
+    from hts_flows.flows import Domain
 
 router = APIRouter(tags=["figures"])
 
@@ -41,6 +44,8 @@ _FIGURE: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
 }
+#: Of more results than this, only what tables have is drawn.
+_MOST_DRAWN = 50
 _STYLE_ID = re.compile(rb'getElementById\("([0-9a-f]{64})"\)')
 Theme = Literal["light", "dark"]
 
@@ -176,6 +181,32 @@ def _histogram(snapshot: Snapshot, axes: Axes, query: FigureQuery) -> go.Figure:
     return histogram(frame, query.by or _some(axes.by), columns=snapshot.columns, theme=query.theme)
 
 
+def _own(database: Database, snapshot: Snapshot, query: FigureQuery) -> go.Figure:
+    domain = get_domain(snapshot.domain) if snapshot.domain in domain_names() else None
+    if domain is None or domain.interactive is None:
+        having = [name for name in domain_names() if get_domain(name).interactive]
+        raise NotFoundError(
+            f"{snapshot.domain or 'a campaign without results'} has no figure of its own",
+            f"domains with one: {', '.join(having)}",
+        )
+    frame = snapshot.selected(query.query())
+    if len(frame) <= _MOST_DRAWN:
+        frame = _with_drawn(database, domain, frame)
+    return domain.interactive.draw(frame, query.theme)
+
+
+def _with_drawn(database: Database, domain: Domain, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add what the domain's figure draws beside the columns of tables; too much to keep for all results."""
+    drawn = domain.drawn
+    keys = [result_key(*one) for one in zip(frame["candidate_id"], frame["settings_hash"], strict=True)]
+    wanted = {f"calculation.{field}": 1 for field in drawn.values()}
+    found = database.results.find({"_id": {"$in": keys}}, wanted)
+    calculations = {document["_id"]: document.get("calculation") or {} for document in found}
+    for name, field in drawn.items():
+        frame[name] = [calculations.get(key, {}).get(field) for key in keys]
+    return frame
+
+
 def _some(name: str) -> str:
     if not name:
         raise InputError("there are no numbers to draw yet", "figures appear with the first results")
@@ -207,7 +238,9 @@ _OF_RESULTS: dict[str, Callable[[Snapshot, Axes, FigureQuery], Any]] = {
     "histogram": _histogram,
 }
 _OF_SEARCHES = ("progress", "predictions", "parity")
-FIGURES = (*_OF_RESULTS, *_OF_SEARCHES)
+#: The figure that only candidates of a domain have.
+_OWN = "own"
+FIGURES = (*_OF_RESULTS, _OWN, *_OF_SEARCHES)
 
 
 def draw(dashboard: Dashboard, database: Database, campaign: str, figure: str, query: FigureQuery) -> go.Figure:
@@ -226,6 +259,8 @@ def draw(dashboard: Dashboard, database: Database, campaign: str, figure: str, q
         return _search_figure(database, campaign, figure, query)
     level = level_named(read_levels(database, campaign), query.row)
     snapshot = dashboard.tables.snapshot(database, campaign, level.settings_hash)
+    if figure == _OWN:
+        return _own(database, snapshot, query)
     screen = level.screen
     wanted = wanted_of(snapshot.domain, screen.by, minimize=screen.minimize) if screen else wanted_of(snapshot.domain)
     return _OF_RESULTS[figure](snapshot, axes_of(snapshot, wanted), query)

@@ -17,6 +17,7 @@ from hts_flows.stores.database import Database
 from hts_flows.stores.job_detail import JobDetail, job_detail
 from hts_flows.stores.job_rows import JobRow
 from hts_flows.stores.jobs import JobFilter, JobSort, JobState, count_jobs, list_jobs
+from hts_flows.stores.known_jobs import KnownJobs
 from hts_flows.stores.paging import MOST_ROWS, Page
 
 router = APIRouter(tags=["jobs"])
@@ -83,15 +84,17 @@ def read_jobs(dashboard: Dashboard, database: Database, wanted: JobQuery) -> Job
     InputError
         The sorting or the cursor cannot be used.
     """
-    return dashboard.readings.get(database, ("jobs", wanted.model_dump_json()), lambda: _read_jobs(database, wanted))
+    key = ("jobs", wanted.model_dump_json())
+    return dashboard.readings.get(database, key, lambda: _read_jobs(dashboard.jobs, database, wanted))
 
 
-def _read_jobs(database: Database, wanted: JobQuery) -> JobPage:
+def _read_jobs(known: KnownJobs, database: Database, wanted: JobQuery) -> JobPage:
     in_all_states = wanted.filter.model_copy(update={"state": None})
+    among = known.among(database, in_all_states)
     # MongoDB looks for a name twice, and can do both at once.
     with ThreadPoolExecutor(1) as pool:
-        counting = pool.submit(count_jobs, database, in_all_states)
-        page = list_jobs(database, wanted.filter, wanted.order, wanted.cursor, wanted.limit)
+        counting = pool.submit(count_jobs, database, in_all_states, among)
+        page = list_jobs(database, wanted.filter, wanted.order, wanted.cursor, wanted.limit, among=among)
         counts = counting.result()
     return JobPage(rows=page.rows, next=page.next, previous=page.previous, limit=page.limit, counts=counts)
 

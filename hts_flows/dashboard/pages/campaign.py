@@ -16,6 +16,7 @@ from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.naming import campaign_named
 from hts_flows.dashboard.templating import page
 from hts_flows.errors import InputError, nearest
+from hts_flows.flows import domain_names, get_domain
 from hts_flows.stores.overview import campaign_card
 from hts_flows.stores.rankings import Status
 from hts_flows.stores.result_pages import PAGE, ResultQuery
@@ -122,7 +123,14 @@ def _filtered(
         "colour": view.colour or axes.colour or NO_COLUMN,
         "no_column": NO_COLUMN,
         "most_conditions": MOST,
+        "own_figure": _own_figure(card.domain),
     }
+
+
+def _own_figure(domain: str | None) -> str | None:
+    """Title of the figure that only candidates of this domain have; None where there is none."""
+    figure = get_domain(domain).interactive if domain in domain_names() else None
+    return figure.title if figure else None
 
 
 def _problems(snapshot: Snapshot, conditions: list[str]) -> dict[int, InputError]:

@@ -82,7 +82,6 @@ def jobs(request: Request, dashboard: Running, database: Db, wanted: Jobs) -> Re
         "filtered": wanted.filter != JobFilter(),
         "campaigns": campaign_names(database),
         "engines": engine_names(),
-        "candidate_of": candidate_of,
         "worker_of": worker_of,
     }
     return page(request, "jobs.html", context)
@@ -128,11 +127,6 @@ def output(
     ends = [] if again else read_evidence(dashboard.settings, database, fw_id)
     template = "job_output_ends.html" if alone else "job_output.html"
     return page(request, template, {"job": detail, "ends": ends, "lines": LINES, "level": 3 if alone else 2})
-
-
-def candidate_of(row: JobRow) -> str | None:
-    """Id of the candidate of a job: the first part of its result's key."""
-    return row.result.rpartition(":")[0] if row.result else None
 
 
 def worker_of(row: JobRow) -> str:

@@ -1,0 +1,275 @@
+"""Properties of grain boundaries: energy, excess volume, translation, and how the atoms at the boundary are bonded.
+
+Energies are those of one boundary: what the cell costs beyond as many formula units of the perfect crystal, by the same
+engine and settings, over the area of its boundaries (A. P. Sutton, R. W. Balluffi: Interfaces in Crystalline Materials,
+Oxford (1995)).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from hts_flows.flows.base import Column
+from hts_flows.properties.base import CompositionError, MissingReferenceError, PropertyDoc, PropertyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from pymatgen.core import Structure
+
+    from hts_flows.candidates import Candidate
+    from hts_flows.engines.base import Calculation, TranslationTrials
+    from hts_flows.structures.grain_boundaries import GrainBoundary
+
+#: J/m² in an eV/Å².
+JOULE_PER_SQUARE_METRE = 16.02176634
+#: Which upper grain a site belongs to.
+_UPPER = 2
+_TWO_BOUNDARIES = 2
+
+
+class GrainBoundaryDoc(PropertyDoc):
+    """Properties of one grain boundary, or of one configuration of it."""
+
+    needs: ClassVar[dict[str, str]] = {}
+
+    boundary_energy: float = Field(description="Energy of the boundary over its area, J/m²")
+    excess_volume: float = Field(description="Volume beyond that of the perfect crystal over the boundary's area, Å")
+    translation_x: float | None = Field(
+        default=None,
+        description="Translation of the upper grain from the coincidence position after relaxing, along x (in the "
+        "plane, across the axis of a tilt boundary), Å; None where an engine went on from what another had relaxed",
+    )
+    translation_y: float | None = Field(default=None, description="The same along y, the axis of a tilt boundary, Å")
+    translation_z: float | None = Field(
+        default=None, description="The same along the normal: how far the boundary has opened, Å"
+    )
+    n_removed: int = Field(description="Number of atoms that were removed at each boundary because they were too close")
+    coordination: str = Field(
+        description="Structural unit: atoms at a boundary, in one period of it, whose number of nearest neighbours is "
+        "not the crystal's, by that number, e.g. '2 × Cu11, 1 × Cu13'; the neighbours end half-way between the "
+        "crystal's first two shells"
+    )
+    lowest_coordination: int = Field(
+        description="Least number of nearest neighbours of an atom; elements without any in the crystal left out"
+    )
+    shortest_bond: float = Field(description="Shortest distance of two atoms, Å")
+    relaxed: Literal["fixed translation", "free normal expansion", "free sliding", "free cell"] = Field(
+        description="What could move beside the atoms; free cell: the grains and the whole cell"
+    )
+    method: Literal["kriging", "enumeration", "prediction", "one configuration"] = Field(
+        description="How the configuration was chosen: by a Gaussian process, as the lowest of all, by what other "
+        "boundaries taught, or it was given"
+    )
+    n_trials: int = Field(description="Number of configurations that were relaxed for it")
+    n_candidates: int = Field(description="Number of configurations that it was chosen from, one of each orbit")
+    stop_reason: str = Field(description="Why the search ended: patience, budget, exhausted; empty without a search")
+    predicted_energy: float | None = Field(
+        default=None, description="Energy predicted from other boundaries before it was relaxed, J/m²; None: not asked"
+    )
+
+
+#: What tables of this domain show, in this order.
+COLUMNS = (
+    Column("boundary_energy", "γ", "J/m²", ".4f", good="low"),
+    Column("excess_volume", "Excess volume", "Å", ".3f"),
+    Column("translation_x", "x", "Å", ".2f"),
+    Column("translation_y", "y", "Å", ".2f"),
+    Column("coordination", "Structural unit"),
+    Column("n_trials", "Trials"),
+    Column("n_candidates", "of"),
+    Column("relaxed", "Relaxed"),
+    Column("stop_reason", "Stopped by"),
+)
+
+
+def derive(candidate: Candidate, calculation: Calculation, references: Mapping[str, Calculation]) -> GrainBoundaryDoc:
+    """Compute the properties of a boundary.
+
+    Parameters
+    ----------
+    candidate
+        Its inputs give the boundary and its cell.
+    calculation
+        Of the search for its translation, or of one configuration.
+    references
+        "crystal": the perfect crystal, for one configuration; a search computes its own.
+
+    Returns
+    -------
+    GrainBoundaryDoc
+        Energies in J/m², lengths in Å.
+
+    Raises
+    ------
+    MissingReferenceError
+        The crystal is missing.
+    CompositionError
+        The cell is not made of whole formula units of the crystal.
+    PropertyError
+        The cell has surfaces, or its atoms are not those of the starting structure.
+    """
+    from hts_flows.boundary_inventory import specification
+
+    spec = specification(candidate.inputs)
+    found = calculation.translation_search
+    if found is None:
+        return GrainBoundaryDoc(**_of_configuration(candidate, calculation, references, spec))
+    return GrainBoundaryDoc(**_of_search(found, calculation, spec))
+
+
+def _of_search(found: TranslationTrials, calculation: Calculation, spec: GrainBoundary) -> dict[str, Any]:
+    energy = found.energies[found.best]
+    assert energy is not None  # noqa: S101 (the best one has an energy)
+    x, y, z = found.relaxed_translation
+    predicted = found.predicted[found.best] if found.predicted else None
+    return {
+        "boundary_energy": energy,
+        "excess_volume": found.excess_volume,
+        "translation_x": x % found.periods[0],
+        "translation_y": y % found.periods[1],
+        "translation_z": z,
+        "n_removed": found.removed[found.best] // found.n_boundaries,
+        "relaxed": found.protocol,
+        "method": found.method,
+        "n_trials": len(found.energies),
+        "n_candidates": found.n_candidates,
+        "stop_reason": found.stop_reason,
+        "predicted_energy": predicted,
+        **_bonds(calculation.structure, spec, found.n_boundaries, found.lattice_constant),
+    }
+
+
+def _of_configuration(
+    candidate: Candidate, calculation: Calculation, references: Mapping[str, Calculation], spec: GrainBoundary
+) -> dict[str, Any]:
+    structure: Structure = calculation.structure
+    if "crystal" not in references:
+        raise MissingReferenceError(f"{candidate.label}: the perfect crystal was not computed")
+    crystal = references["crystal"]
+    if candidate.inputs["cell"]["boundaries"] != _TWO_BOUNDARIES:
+        raise PropertyError(
+            f"{candidate.label}: the cell has surfaces, whose energy cannot be told from the boundary's"
+        )
+    copies = _formula_units(structure, crystal.structure, candidate.label)
+    area = _TWO_BOUNDARIES * float(np.linalg.norm(np.cross(*structure.lattice.matrix[:2])))
+    return {
+        "boundary_energy": (calculation.energy - copies * crystal.energy) / area * JOULE_PER_SQUARE_METRE,
+        "excess_volume": (structure.volume - copies * crystal.structure.volume) / area,
+        **_displaced(candidate, structure),
+        "relaxed": "free cell",
+        "method": "one configuration",
+        "n_trials": 1,
+        "n_candidates": 1,
+        "stop_reason": "",
+        **_bonds(structure, spec, _TWO_BOUNDARIES, None),
+    }
+
+
+def _displaced(candidate: Candidate, structure: Structure) -> dict[str, Any]:
+    """Translation after relaxing and number of removed atoms of a candidate that is one configuration."""
+    from hts_flows.structures.grain_boundaries import bicrystal_of, build
+
+    start = build(candidate)
+    origin = bicrystal_of(start)
+    found: dict[str, Any] = {"n_removed": (len(origin.symbols) - len(structure)) // _TWO_BOUNDARIES}
+    if candidate.inputs["translation"] is None:
+        return found
+    drift = _drift(start, structure, candidate.label)
+    x, y, z = candidate.inputs["translation"]
+    opening = (structure.lattice.c - start.lattice.c) / _TWO_BOUNDARIES
+    return found | {
+        "translation_x": float((x + drift[0]) % origin.lx),
+        "translation_y": float((y + drift[1]) % origin.ly),
+        "translation_z": float(z + opening),
+    }
+
+
+def _formula_units(structure: Structure, crystal: Structure, label: str) -> float:
+    """How many cells of the crystal have the atoms of a bicrystal."""
+    amounts, unit = structure.composition.get_el_amt_dict(), crystal.composition.get_el_amt_dict()
+    ratios = {round(amounts.get(element, 0) / number, 6) for element, number in unit.items()}
+    if set(amounts) != set(unit) or len(ratios) != 1:
+        raise CompositionError(
+            f"{label}: {structure.composition.formula} is not made of whole {crystal.composition.reduced_formula}: a "
+            "boundary that is not stoichiometric has no energy without chemical potentials"
+        )
+    return ratios.pop()
+
+
+def _drift(start: Structure, end: Structure, label: str) -> NDArray[np.float64]:
+    """How far the upper grain has moved against the lower one while relaxing, Å, shape (3,)."""
+    if [site.specie for site in start] != [site.specie for site in end]:
+        raise PropertyError(f"{label}: the engine gave the atoms in another order than it was given them")
+    moved = end.frac_coords - start.frac_coords
+    moved -= np.round(moved)
+    upper = np.array(start.site_properties["grain"]) == _UPPER
+    apart = moved[upper].mean(axis=0) - moved[~upper].mean(axis=0)
+    return np.asarray(end.lattice.get_cartesian_coords(apart))
+
+
+def _bonds(structure: Structure, spec: GrainBoundary, n_boundaries: int, constant: float | None) -> dict[str, Any]:
+    """Coordination of the atoms, those near a surface left out; ``constant`` is the crystal's, where it is known, Å."""
+    scale = 1.0 if constant is None else constant / spec.crystal.constant
+    cutoff, usual = crystal_shell(spec)
+    first, _, _, distances = structure.get_neighbor_list(cutoff * scale)
+    counts = np.bincount(first, minlength=len(structure))
+    symbols = [site.specie.symbol for site in structure]
+    inner = np.ones(len(structure), dtype=bool)
+    if n_boundaries == 1:
+        inner = ~np.array(structure.site_properties["rigid"], dtype=bool)
+    bonded = np.array([usual[symbol] > 0 for symbol in symbols])
+    unusual = Counter(
+        (symbol, int(number))
+        for symbol, number, kept in zip(symbols, counts, inner, strict=True)
+        if kept and number != usual[symbol]
+    )
+    texts = [
+        f"{_count(number / n_boundaries)} × {symbol}{neighbours}"
+        for (symbol, neighbours), number in sorted(unusual.items())
+    ]
+    return {
+        "coordination": ", ".join(texts),
+        "lowest_coordination": int(counts[inner & bonded].min()),
+        "shortest_bond": float(distances.min()),
+    }
+
+
+def _count(number: float) -> str:
+    """A number of atoms at one boundary; half ones occur where both boundaries of a cell differ."""
+    return f"{number:g}"
+
+
+def crystal_shell(spec: GrainBoundary) -> tuple[float, dict[str, int]]:
+    """First shell of neighbours in the perfect crystal.
+
+    Parameters
+    ----------
+    spec
+        Gives the crystal.
+
+    Returns
+    -------
+    float
+        Distance half-way between the first two shells, Å. In bcc the two shells are almost as far, and both are taken
+        together: it lies between the second and the third.
+    dict
+        Number of neighbours within it, by element.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    crystal = spec.crystal
+    primitive = Lattice(crystal.basis * (crystal.constant / 2))
+    structure = Structure(primitive, crystal.symbols, crystal.positions, coords_are_cartesian=True)
+    first, _, _, distances = structure.get_neighbor_list(2 * crystal.constant)
+    shells = sorted({round(float(one), 4) for one in distances})
+    number = 2 if crystal.centring == "I" and len(crystal.symbols) == 1 else 1
+    cutoff = (shells[number - 1] + shells[number]) / 2
+    counts = Counter(symbol for symbol in (crystal.symbols[one] for one in first[distances < cutoff]))
+    sites = Counter(crystal.symbols)
+    return cutoff, {symbol: counts[symbol] // sites[symbol] for symbol in sites}
