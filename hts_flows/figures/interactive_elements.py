@@ -187,17 +187,20 @@ def _element_values(
     """Value, number of candidates, and label of the best candidate, by element; only elements with a value."""
     import pandas as pd
 
-    if _INTERCALANT in frame.columns:
-        elements: pd.Series = pd.Series([[one] for one in frame[_INTERCALANT]], index=frame.index, dtype=object)
-    else:
-        found = [sorted(set(_ELEMENT.findall(str(one)))) for one in frame["formula"]]
-        elements = pd.Series(found, index=frame.index, dtype=object)
+    is_intercalant = _INTERCALANT in frame.columns
+    # Many candidates have the same, so each different one is looked at once.
+    codes, texts = pd.factorize(frame[_INTERCALANT if is_intercalant else "formula"])
+    found = [[str(one)] if is_intercalant else sorted(set(_ELEMENT.findall(str(one)))) for one in texts]
+    elements = pd.DataFrame(
+        [(code, symbol) for code, symbols in enumerate(found) for symbol in symbols if _is_element(symbol)],
+        columns=["code", "element"],
+    )
     values = numbers(frame, by) if how != "count" else np.ones(len(frame))
     labels = (
         frame["label"].to_numpy(dtype=object) if "label" in frame.columns else frame["formula"].to_numpy(dtype=object)
     )
-    pairs = pd.DataFrame({"element": elements.to_numpy(), "value": values, "label": labels}).explode("element")
-    pairs = pairs[pairs["value"].notna() & pairs["element"].map(_is_element)].reset_index(drop=True)
+    rows = pd.DataFrame({"code": codes, "value": values, "label": labels})
+    pairs = rows[rows["value"].notna()].merge(elements, on="code")
     if pairs.empty:
         return {}, {}, {}
     groups = pairs.groupby("element")["value"]
@@ -210,10 +213,10 @@ def _element_values(
     return {str(symbol): float(value) for symbol, value in summary.items()}, counts, named
 
 
-def _is_element(symbol: Any) -> bool:
+def _is_element(symbol: str) -> bool:
     from pymatgen.core import Element
 
-    return isinstance(symbol, str) and Element.is_valid_symbol(symbol)
+    return Element.is_valid_symbol(symbol)
 
 
 def _tone(value: float, axis: Mapping[str, Any]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +13,8 @@ from hts_flows.dashboard.dependencies import Db, Running
 from hts_flows.dashboard.templating import page
 from hts_flows.engines import engine_names
 from hts_flows.stores.campaigns import campaign_names
-from hts_flows.stores.failure_groups import failed_results
+from hts_flows.stores.failure_groups import FailedResult, failed_results
+from hts_flows.stores.paging import Page
 
 router = APIRouter()
 
@@ -35,10 +37,11 @@ def failures(
     if cause:
         cause_named(database, cause)
     groups = named_groups(dashboard, database, campaign or None, engine or None)
-    tables = {}
+    tables: dict[str, Page[FailedResult]] = {}
     if cause or text:
-        for name in [cause] if cause else [group.cause for group in groups]:
-            tables[name] = failed_results(
+
+        def read(name: str) -> Page[FailedResult]:
+            return failed_results(
                 database,
                 name,
                 campaign=campaign or None,
@@ -47,6 +50,11 @@ def failures(
                 cursor=(cursor or None) if cause else None,
                 limit=50 if cause else _FEW,
             )
+
+        names = [cause] if cause else [group.cause for group in groups]
+        # MongoDB looks for a text in what failed for two causes at the same time.
+        with ThreadPoolExecutor(2) as threads:
+            tables = dict(zip(names, threads.map(read, names), strict=True))
     if text and not cause:
         groups = [group for group in groups if tables[group.cause].rows]
     context = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -19,5 +21,8 @@ _WORKERS = 12
 @router.get("/")
 def overview(request: Request, dashboard: Running, database: Db) -> Response:
     """Show the campaigns, the queue and what needs attention."""
-    context = {"overview": read_overview(dashboard, database), "queue": read_queue(dashboard, database, _WORKERS)}
+    # MongoDB counts results and jobs at the same time.
+    with ThreadPoolExecutor(1) as thread:
+        queue = thread.submit(read_queue, dashboard, database, _WORKERS)
+        context = {"overview": read_overview(dashboard, database), "queue": queue.result()}
     return page(request, "overview.html", context)
