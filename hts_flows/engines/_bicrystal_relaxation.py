@@ -82,8 +82,40 @@ class BicrystalState:
         )
 
 
+class ShearedGrainError(CalculationError):
+    """A grain sheared as a whole while it relaxed, so that the boundary is no longer the one that was asked for."""
+
+
 class NotConvergedError(CalculationError):
     """A bicrystal was not relaxed in the steps that were allowed."""
+
+
+def largest_shear(state: BicrystalState) -> float:
+    """How far the middle half of a grain has sheared along the plane in the relaxation, the larger of both, degrees.
+
+    Boundaries move by shear of the crystal they sweep (J. W. Cahn, Y. Mishin, A. Suzuki, Acta Mater. 54, 4953 (2006)).
+    In a thin cell, near the perfect crystal, a grain may shear into the other until there is no boundary left, whose
+    energy is next to nothing.
+
+    Parameters
+    ----------
+    state
+        After the relaxation.
+    """
+    before = unwrapped(state.start)
+    moved, heights = state.positions - before, before[:, 2]
+    slopes: list[float] = []
+    for grain in (1, 2):
+        inner = state.start.grain == grain
+        lowest, highest = float(heights[inner].min()), float(heights[inner].max())
+        inner &= np.abs(heights - (lowest + highest) / 2) < (highest - lowest) / 4
+        offsets = heights[inner] - heights[inner].mean()
+        spread = float(offsets @ offsets)
+        if spread > 0:
+            slopes += (offsets @ moved[inner, :2] / spread).tolist()
+    if not slopes:  # one layer of atoms
+        return 0.0
+    return float(np.degrees(np.arctan(np.abs(slopes))).max())
 
 
 class BicrystalPotential(ABC):

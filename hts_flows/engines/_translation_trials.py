@@ -7,7 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hts_flows.engines._bicrystal_relaxation import NotConvergedError, holds_formula_units
+from hts_flows.engines._bicrystal_relaxation import (
+    NotConvergedError,
+    ShearedGrainError,
+    holds_formula_units,
+    largest_shear,
+)
 from hts_flows.engines.base import UnphysicalResultError
 from hts_flows.errors import HtsError, InputError
 from hts_flows.screening.grain_boundaries import EvaluationError
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 #: (x, y, z), Å.
 Translation = tuple[float, float, float]
 
+#: A grain whose middle shears by more than this along the plane has changed the misorientation, degrees.
+MOST_SHEAR = 2.0
 #: A line on standard output about so often, s.
 EVERY = 10.0
 
@@ -83,7 +90,7 @@ class Trials:
         Raises
         ------
         EvaluationError
-            Atoms overlap, elements are not removed in their proportion, or the relaxation failed.
+            Atoms overlap, elements are not removed in their proportion, the relaxation failed, or a grain sheared.
         """
         key = (translation, self._removed(translation, removal))
         if key in self._known:
@@ -94,10 +101,8 @@ class Trials:
         self.interrupted = True
         try:
             start = self.start(translation, removal)
-            state = (
-                self._potential.unrelaxed(start) if self._engine.task == "static" else self._potential.relaxed(start)
-            )
-        except (EvaluationError, NotConvergedError, UnphysicalResultError) as error:
+            state = self._relaxed(start)
+        except (EvaluationError, NotConvergedError, ShearedGrainError, UnphysicalResultError) as error:
             self.reason = error
             self._record(Trial(translation, removal, key[1], None), key)
             raise EvaluationError(error.message, error.hint) from error
@@ -107,6 +112,19 @@ class Trials:
             self.best = energy, state
         self._record(Trial(translation, removal, key[1], energy), key)
         return energy
+
+    def _relaxed(self, start: Bicrystal) -> BicrystalState:
+        """Relax a bicrystal, where that is asked for, and see whether it still has its boundary."""
+        if self._engine.task == "static":
+            return self._potential.unrelaxed(start)
+        state = self._potential.relaxed(start)
+        shear = largest_shear(state)
+        if shear > MOST_SHEAR:
+            raise ShearedGrainError(
+                f"a grain of {start.spec} sheared by {shear:.1f}°, more than {MOST_SHEAR:g}°: the boundary moved away",
+                "give the cell a larger thickness",
+            )
+        return state
 
     def unrelaxed(self, translation: Translation, removal: float | None) -> float:
         """Boundary energy of a starting translation as it is, J/m².

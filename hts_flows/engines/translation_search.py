@@ -23,10 +23,10 @@ class TranslationSearch(ForcesEngine):
     """Lowest energy of a grain boundary over the translations of its grains.
 
     Takes whole boundaries of the domain ``grain_boundaries``; any other structure is relaxed as the crystal that
-    further rows refer to. The crystal is relaxed with the engine under ``forces`` (``task: static``: taken as it is, and no
-    bicrystal is relaxed either), the bicrystal is built of it, and its translations are relaxed one after the other
-    under the ``protocol``, in one process. Which ones says the ``method``: a Gaussian process (S. Kiyohara et al., Jpn.
-    J. Appl. Phys. 55, 045502 (2016)) or all of them.
+    further rows refer to. The crystal is relaxed with the engine under ``forces`` (``task: static``: taken as it is,
+    and no bicrystal is relaxed either), the bicrystal is built of it, and its translations are relaxed one after the
+    other under the ``protocol``, in one process. Which ones says the ``method``: a Gaussian process (S. Kiyohara et
+    al., Jpn. J. Appl. Phys. 55, 045502 (2016)) or all of them.
     """
 
     install_hint: ClassVar[str] = TightBinding.install_hint

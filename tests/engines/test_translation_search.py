@@ -383,3 +383,18 @@ def test_document_survives_the_way_to_the_database_and_back(enumerated):
     assert Calculation.model_validate_json(enumerated.model_dump_json()).translation_search == (
         enumerated.translation_search
     )
+
+
+def test_a_grain_that_shears_into_the_other_is_no_boundary(monkeypatch):
+    """Near the perfect crystal a thin grain shears until no boundary is left; that energy would be the lowest."""
+    from hts_flows.engines import _translation_trials
+
+    boundary = {"element": "Cu", "axis": (0, 0, 1), "plane": (4, 3, 0)}
+    low_angle = starting(boundary, remove_closer=(2.3,), thickness=18, shape="smallest")
+    settings = {"method": "enumeration", "step": 0.5, "openings": [0.0]}
+    found = search(low_angle, **settings).translation_search
+    monkeypatch.setattr(_translation_trials, "MOST_SHEAR", 90.0)
+    undone = search(low_angle, **settings).translation_search
+    # 0.69 J/m² of the boundary, and what is left where it is gone.
+    assert 0.6 < min(one for one in found.energies if one is not None) < 0.8
+    assert min(one for one in undone.energies if one is not None) < 0.3

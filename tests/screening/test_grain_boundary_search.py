@@ -12,6 +12,8 @@ from hts_flows.errors import InputError
 from hts_flows.screening import translation_model
 from hts_flows.screening.grain_boundaries import EvaluationError, TranslationSpace, search_translations
 from hts_flows.screening.translation_model import SymmetricDistances, TranslationModel
+from hts_flows.structures.bicrystals import build_bicrystal
+from hts_flows.structures.boundary_specs import GrainBoundary
 
 MIRROR_X = ([[-1, 0], [0, 1]], [0, 0])
 MIRROR_Y = ([[1, 0], [0, -1]], [0, 0])
@@ -154,16 +156,20 @@ def test_energies_are_asked_on_representatives_only_and_once():
     assert (search.best_translation, search.best_energy) == min(search.trials, key=lambda trial: trial[1])
 
 
-def test_starts_are_among_the_lowest_unrelaxed_energies_and_apart():
+def test_every_other_start_is_among_the_lowest_unrelaxed_energies_and_apart_the_others_are_random():
     space = TranslationSpace.grid(lx=8.0, ly=4.0, step=0.1, symmetry=[MIRROR_X])
     cheap = {tuple(one): wells(one) for one in space.translations(space.representatives)}
-    limit = np.quantile(list(cheap.values()), 0.051)
-    search = search_translations(space, wells, unrelaxed=cheap.__getitem__, max_trials=5)
-    assert max(cheap[one] for one in asked(search)) <= limit
-    distances = SymmetricDistances(space)
-    numbers = [list(cheap).index(one) for one in asked(search)]
-    gaps = [math.sqrt(distances.nearest(a)[b]) for a in numbers for b in numbers if a < b]
-    assert min(gaps) > 0.3
+    order = sorted(cheap.values())
+    limit = np.quantile(order, 0.051)
+    distances, ranks = SymmetricDistances(space), []
+    for seed in range(20):
+        starts = asked(search_translations(space, wells, unrelaxed=cheap.__getitem__, max_trials=5, seed=seed))
+        assert max(cheap[one] for one in starts[::2]) <= limit
+        numbers = [list(cheap).index(one) for one in starts[::2]]
+        assert min(math.sqrt(distances.nearest(a)[b]) for a in numbers for b in numbers if a < b) > 0.3
+        ranks += [order.index(cheap[one]) / len(order) for one in starts[1::2]]
+    # Estimates that point to the wrong translations do not decide alone.
+    assert np.mean(ranks) == pytest.approx(0.5, abs=0.15)
 
 
 def test_seed_decides():
@@ -181,8 +187,8 @@ def test_search_ends_with_the_budget_or_when_everything_was_asked():
 
 
 def test_gains_up_to_tol_do_not_count():
-    # Equal energies: the first is the only gain, and 15 more bring none.
-    assert len(search_translations(MIRRORED, lambda _: 1.0).trials) == 16
+    # Equal energies: the first is the only gain, and 12 more bring none.
+    assert len(search_translations(MIRRORED, lambda _: 1.0).trials) == 13
     assert len(search_translations(MIRRORED, lambda _: 1.0, patience=6).trials) == 7
     falling = iter(np.arange(200.0, 0, -1) * 1e-3)
     assert search_translations(MIRRORED, lambda _: next(falling), tol=0.5).stop_reason == "patience"
@@ -221,7 +227,7 @@ def test_errors_of_evaluate_that_are_no_failures_are_not_hidden():
 
 
 def test_search_without_any_energy_says_so():
-    with pytest.raises(InputError, match="none of 15 evaluations"):
+    with pytest.raises(InputError, match="none of 12 evaluations"):
         search_translations(MIRRORED, lambda _: math.nan)
 
 
@@ -277,6 +283,61 @@ def test_translation_off_the_grid_is_refused():
         MIRRORED.number((0.3, 0))
 
 
+SEEDS = range(74)
+
+
+def table_of_copper():
+    """Σ5[001](210) of Cu at fixed translation: the space, and energies and unrelaxed ones of its representatives."""
+    from hts_flows.engines._second_moment_relaxation import evaluate, relax
+
+    spec = GrainBoundary(element="Cu", lattice_constant=3.615, axis=(0, 0, 1), plane=(2, 1, 0))
+    bicrystal = build_bicrystal(spec, thickness=20)
+    space = TranslationSpace.of_bicrystal(bicrystal, step=0.1)
+    upper = bicrystal.grain == 2
+    start = bicrystal.positions.copy()
+    start[upper & (start[:, 2] < bicrystal.boundary_heights[0] - 1e-3), 2] += bicrystal.lattice[2, 2]
+    crystal = evaluate([[0, 0, 0]], 3.615 / 2 * (1 - np.eye(3)), (True, True, True), "Cu").energy
+
+    def per_area(energy):
+        return (energy - len(start) * crystal) / (2 * bicrystal.area) * 16.02176634
+
+    relaxed, unrelaxed = {}, {}
+    for translation in space.translations(space.representatives):
+        positions, key = start + np.where(upper[:, None], translation, 0), tuple(translation)
+        unrelaxed[key] = per_area(evaluate(positions, bicrystal.lattice, (True, True, True), "Cu").energy)
+        end = relax(
+            positions,
+            bicrystal.lattice,
+            (True, True, True),
+            "Cu",
+            groups=bicrystal.grain.tolist(),
+            protocol="fixed translation",
+        )
+        assert end.converged
+        relaxed[key] = per_area(end.energy)
+    return space, relaxed, unrelaxed
+
+
+def test_computed_table_of_copper_is_searched_and_the_search_knows_when_to_stop():
+    pytest.importorskip("numba", reason="numba is not installed: pip install --editable '.[tight-binding]'")
+    space, relaxed, unrelaxed = table_of_copper()
+    lowest = min(relaxed.values())
+    # Jpn. J. Appl. Phys. 55, 045502 (2016): 0.96 J/m², with the same potential.
+    assert lowest == pytest.approx(0.96, abs=0.005)
+    counts, stops, found = [], [], []
+    for seed in SEEDS:
+        search = search_translations(space, relaxed.__getitem__, unrelaxed=unrelaxed.__getitem__, seed=seed)
+        near = [energy <= lowest + 5e-3 for _, energy in search.trials]
+        counts.append(near.index(True) + 1 if any(near) else math.inf)
+        stops.append(len(search.trials))
+        found.append(any(near))
+        assert search.stop_reason == "patience"
+    assert np.mean(found) >= 0.99
+    assert np.mean(stops) <= 22
+    assert np.mean(np.array(counts)[found]) <= 9
+    assert sorted(counts)[math.ceil(0.9 * len(SEEDS)) - 1] <= 13
+
+
 class FoundError(Exception):
     """Ends a search that has come to its goal."""
 
@@ -293,7 +354,8 @@ def test_published_grid_of_copper_is_searched():
     assert space.n_points == len(table)
     goal = min(table.values()) + 0.5e-3
     counts = []
-    for seed in range(6):
+    # Seeds that no setting was chosen with.
+    for seed in range(1000, 1074):
         trials = []
 
         def evaluate(translation, trials=trials):
@@ -303,8 +365,9 @@ def test_published_grid_of_copper_is_searched():
             return trials[-1]
 
         with contextlib.suppress(FoundError):
-            search_translations(space, evaluate, seed=seed, patience=60, max_trials=60)
+            search_translations(space, evaluate, seed=seed, patience=200, max_trials=200)
+        assert min(trials) <= goal
         counts.append(len(trials))
-    # Few searches stay long in a narrow well 1 mJ/m² above the lowest; they decide the mean, 21.8 over 74 seeds.
+    # Few searches stay long in a narrow well 1 mJ/m² above the lowest; they decide the mean.
     assert np.median(counts) <= 18
     assert np.mean(counts) <= 25
