@@ -17,7 +17,7 @@ demo: $(VENV)/.demo  ## Install what the demo needs, then run it
 	@echo "the database goes on running; stop it with: $(BIN)/hts db stop"
 
 test: $(VENV)/.test  ## Install what the tests need, then run them (engines that are missing are skipped, saying so)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.test  ## Compare with FireWorks (its SLURM part needs root) and other screening programs, see benchmarks/
 	$(BIN)/python benchmarks/launching.py

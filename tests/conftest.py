@@ -25,6 +25,11 @@ NO_REFERENCE_DATA = "no reference data"
 Hts = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first, so that at the end no worker waits long for another."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where every component is installed, a skipped test is a failure: set HTS_TESTS_REQUIRE_ALL=1 there.
 
