@@ -112,7 +112,7 @@ def derive(candidate: Candidate, calculation: Calculation, references: Mapping[s
     CompositionError
         The cell is not made of whole formula units of the crystal.
     PropertyError
-        The cell has surfaces, or its atoms are not those of the starting structure.
+        The cell has surfaces.
     """
     from hts_flows.boundary_inventory import specification
 
@@ -180,7 +180,9 @@ def _displaced(candidate: Candidate, structure: Structure) -> dict[str, Any]:
     found: dict[str, Any] = {"n_removed": (len(origin.symbols) - len(structure)) // _TWO_BOUNDARIES}
     if candidate.inputs["translation"] is None:
         return found
-    drift = _drift(start, structure, candidate.label)
+    drift = _drift(start, structure)
+    if drift is None:
+        return found
     x, y, z = candidate.inputs["translation"]
     opening = (structure.lattice.c - start.lattice.c) / _TWO_BOUNDARIES
     return found | {
@@ -202,13 +204,19 @@ def _formula_units(structure: Structure, crystal: Structure, label: str) -> floa
     return ratios.pop()
 
 
-def _drift(start: Structure, end: Structure, label: str) -> NDArray[np.float64]:
-    """How far the upper grain has moved against the lower one while relaxing, Å, shape (3,)."""
-    if [site.specie for site in start] != [site.specie for site in end]:
-        raise PropertyError(f"{label}: the engine gave the atoms in another order than it was given them")
-    moved = end.frac_coords - start.frac_coords
+def _drift(start: Structure, end: Structure) -> NDArray[np.float64] | None:
+    """How far the upper grain has moved against the lower one while relaxing, Å, shape (3,).
+
+    Engines such as VASP sort atoms by element; None where the atoms are in any other order than that and the start's.
+    """
+    species = [site.specie for site in end]
+    orders = (start, start.get_sorted_structure())
+    before = next((one for one in orders if [site.specie for site in one] == species), None)
+    if before is None:
+        return None
+    moved = end.frac_coords - before.frac_coords
     moved -= np.round(moved)
-    upper = np.array(start.site_properties["grain"]) == _UPPER
+    upper = np.array(before.site_properties["grain"]) == _UPPER
     apart = moved[upper].mean(axis=0) - moved[~upper].mean(axis=0)
     return np.asarray(end.lattice.get_cartesian_coords(apart))
 

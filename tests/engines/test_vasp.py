@@ -175,3 +175,19 @@ def test_missing_program_and_potentials_are_reported(tmp_path, monkeypatch):
         engine(command="python3").check()
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(tmp_path))
     engine(command="python3").check()
+
+
+def test_inputs_of_one_translation_of_a_grain_boundary():
+    """Each translation of a boundary may be a job of its own: cell, atoms and k-points are the bicrystal's."""
+    from hts_flows.inventories import Inventories
+    from hts_flows.structures.grain_boundaries import GrainBoundarySpace, build
+
+    section = {"domain": "grain_boundaries", "boundaries": ["MgO-S5-001-210"], "cell": {"thickness": 6}}
+    space = GrainBoundarySpace.model_validate(section | {"translations": {"step": 2.0, "openings": [1.0]}})
+    structure = build(next(iter(space.candidates(Inventories()))))
+    written = inputs(structure)
+    assert (written["INCAR"]["ISIF"], written["INCAR"]["IBRION"]) == (3, 2)
+    poscar = written["POSCAR"].structure
+    assert poscar.composition == structure.composition
+    assert poscar.lattice.abc == pytest.approx(structure.lattice.abc)
+    assert poscar.site_properties["grain"].count(2) == len(structure) // 2

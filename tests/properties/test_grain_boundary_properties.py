@@ -8,7 +8,7 @@ import pytest
 from hts_flows.boundary_inventory import specification
 from hts_flows.candidates import Candidate
 from hts_flows.engines.base import Calculation, TranslationTrials
-from hts_flows.properties.base import CompositionError, MissingReferenceError, PropertyError
+from hts_flows.properties.base import CompositionError, MissingReferenceError
 from hts_flows.properties.grain_boundaries import JOULE_PER_SQUARE_METRE, crystal_shell, derive
 from hts_flows.structures.bulk import build as build_crystal
 from hts_flows.structures.grain_boundaries import GrainBoundarySpace, build
@@ -79,18 +79,24 @@ def test_a_missing_crystal_is_named(configuration):
         derive(candidate, calculation(build(candidate), -1.0), {})
 
 
-def test_atoms_in_another_order_are_refused(configuration, inventories):
+def test_atoms_may_be_sorted_by_element_and_in_any_other_order_have_no_translation(inventories):
+    """VASP's inputs are sorted; an energy is not lost for the order of atoms."""
+    from hts_flows.flows import get_domain
+
     candidate = candidates(
         inventories, boundaries=["MgO-S5-001-210"], cell={"thickness": 6}, translations={"step": 2.0, "openings": [1.0]}
     )[0]
-    from hts_flows.flows import get_domain
-
-    crystal = build_crystal(get_domain("grain_boundaries").references(candidate, inventories)["crystal"])
-    other = build(candidate)
-    other.sort()
-    assert [site.specie for site in other] != [site.specie for site in build(candidate)]
-    with pytest.raises(PropertyError, match="another order"):
-        derive(candidate, calculation(other, -1.0), {"crystal": calculation(crystal, -1.0)})
+    references = get_domain("grain_boundaries").references(candidate, inventories)
+    crystal = {"crystal": calculation(build_crystal(references["crystal"]), -1.0)}
+    start = build(candidate)
+    ordered, reversed_order = start.get_sorted_structure(), start.copy()
+    reversed_order.sort(reverse=True)
+    assert len({str([site.specie for site in one]) for one in (start, ordered, reversed_order)}) == 3
+    as_given, as_sorted = (derive(candidate, calculation(one, -1.0), crystal) for one in (start, ordered))
+    assert as_sorted == as_given
+    other = derive(candidate, calculation(reversed_order, -1.0), crystal)
+    assert other.translation_x is None
+    assert other.boundary_energy == pytest.approx(as_given.boundary_energy)
 
 
 def test_a_boundary_that_is_not_stoichiometric_has_no_energy(inventories):
