@@ -45,7 +45,7 @@ PROTOCOLS = {
 N_STARTS = 5
 START_SHARE = 0.05
 #: Largest whole number with which searches of the tables of Cu (310), (320), (410) and Al (310), [001] axis, ended
-#: after at most 22 trials on average, starts from unrelaxed energies; all 74 of each table were within 5 mJ/m² then.
+#: after at most 22 trials on average, all starts from unrelaxed energies; all 74 of each table were within 5 mJ/m².
 PATIENCE = 12
 #: Of so many drawn at random from the lowest unrelaxed energies, the one farthest from what was asked for is the next
 #: start. Without unrelaxed energies starts are random: spread ones took more trials on a table of Cu Σ5(310).
