@@ -138,7 +138,8 @@ class Campaign(BaseModel):
                 message = "the first engine computes every candidate: leave 'promote' out"
                 problems.append(Problem((*place, "promote"), message))
             if number > 0 and row.promote is None and row.screen is None:
-                message = "missing: say who goes up, e.g. promote: {by: intercalation_energy, lowest: 2}, or screen: …"
+                best = self.domain.headline.name if self.domain.headline else "energy"
+                message = f"missing: say who goes up, e.g. promote: {{by: {best}, lowest: 2}}, or screen: …"
                 problems.append(Problem((*place, "promote"), message))
             if row.promote:
                 below = self.calculate[max(0, number - 1)].engine
@@ -198,6 +199,23 @@ class Campaign(BaseModel):
                 except InputError as error:
                     problems.append(Problem(("candidates", kind, number), f"{error.message}; {error.hint}", name))
         return problems
+
+    def refused_candidates(self) -> list[Problem]:
+        """Candidates that the engine of the first row cannot compute, where it says so of a composition."""
+        engine = self.calculate[0].engine
+        reasons: dict[str, str | None] = {}
+        refused: dict[str, list[str]] = {}
+        for candidate in self.all_candidates():
+            if candidate.formula not in reasons:
+                reasons[candidate.formula] = engine.refuses(candidate.formula)
+            if reason := reasons[candidate.formula]:
+                refused.setdefault(reason, []).append(candidate.label)
+        return [
+            Problem(("calculate", 0, "engine"), f"{labels[0]} and {len(labels) - 1} more: {reason}")
+            if len(labels) > 1
+            else Problem(("calculate", 0, "engine"), f"{labels[0]}: {reason}")
+            for reason, labels in refused.items()
+        ]
 
     def content(self) -> dict[str, Any]:
         """Everything that is stored and compared; the description is for people and not compared."""
@@ -403,7 +421,10 @@ def load_campaign_file(path: Path) -> Campaign:
         campaign = campaign.model_copy(update={"inventories": str(folder)})
     if unknown := campaign.unknown_names():
         raise _placed(document, unknown)
-    return campaign.model_copy(update={"candidates": campaign.candidates.placed(path.parent.resolve())})
+    campaign = campaign.model_copy(update={"candidates": campaign.candidates.placed(path.parent.resolve())})
+    if type(campaign.calculate[0].engine).refuses is not Engine.refuses and (refused := campaign.refused_candidates()):
+        raise _placed(document, refused)
+    return campaign
 
 
 def _placed(document: YamlDocument, problems: list[Problem]) -> InputError:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from hts_flows.cli.output import cell, console, duration, print_json
-from hts_flows.errors import EngineNotAvailableError
+from hts_flows.errors import EngineNotAvailableError, InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -304,28 +304,44 @@ def status(
     """Show the state of campaigns: results done, failed and to do, for each engine."""
     from hts_flows.cli.output import print_table, table
     from hts_flows.flows import Column
-    from hts_flows.launch.holding import what_is_held
     from hts_flows.stores import connect
-    from hts_flows.stores.campaigns import campaign_names, load_campaign
-    from hts_flows.stores.results import count_states
+    from hts_flows.stores.campaigns import campaign_names
 
     database = connect()
-    rows, held = [], []
+    rows: list[dict[str, Any]] = []
+    remarks: list[str] = []
     for campaign_name in [name] if name else campaign_names(database):
-        campaign = load_campaign(database, campaign_name)
-        state = (database.campaigns.find_one({"_id": campaign_name}, {"state": 1}) or {})["state"]
-        if paused := what_is_held(database, campaign_name):
-            held.append(paused)
-        for level in campaign.ladder():
-            counts = count_states(database, campaign_name, level.settings_hash)
-            rows.append({"campaign": campaign_name, "state": state, "engine": level.name, **counts})
+        try:
+            more, remark = _standing(database, campaign_name)
+        except InputError as error:
+            if name:
+                raise
+            # One campaign that cannot be read hides no other.
+            more, remark = [], f"{campaign_name}: {error.message}; {error.hint}"
+        rows += more
+        remarks += [remark] if remark else []
     if as_json:
         print_json(rows)
         return
-    if not rows:
+    if not rows and not remarks:
         console.print("no campaign is stored yet; next: hts run workflows/graphite_alkali.yaml")
-        return
-    headers = ("campaign", "state", "engine", "done", "failed", "queued")
-    print_table(table([Column(header, header) for header in headers], rows))
-    for text in held:
+    if rows:
+        headers = ("campaign", "state", "engine", "done", "failed", "queued")
+        print_table(table([Column(header, header) for header in headers], rows))
+    for text in remarks:
         console.print(f"[yellow]{escape(text)}[/]")
+
+
+def _standing(database: Database, name: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Rows of the table of :func:`status` for a campaign, and what is held of it."""
+    from hts_flows.launch.holding import what_is_held
+    from hts_flows.stores.campaigns import load_campaign
+    from hts_flows.stores.results import count_states
+
+    campaign = load_campaign(database, name)
+    state = (database.campaigns.find_one({"_id": name}, {"state": 1}) or {})["state"]
+    rows = [
+        {"campaign": name, "state": state, "engine": level.name} | count_states(database, name, level.settings_hash)
+        for level in campaign.ladder()
+    ]
+    return rows, what_is_held(database, name)

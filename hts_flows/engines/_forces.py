@@ -97,6 +97,10 @@ class ForcesEngine(Engine):
     def _without_own(self, forces: Engine) -> dict[str, Any]:
         return forces.model_dump(mode="json", exclude=set(self.beside | self.decided))
 
+    def refuses(self, formula: str) -> str | None:
+        """Say why the engine of the forces cannot compute a composition."""
+        return self.forces.refuses(formula)
+
     @property
     def runs_as(self) -> str:
         """Name of the engine of the forces: its jobs ask a cluster for the same."""

@@ -17,9 +17,9 @@ from jobflow import Job, Maker, job
 from pymatgen.core import Structure
 
 from hts_flows.engines import engine_from_dict
-from hts_flows.engines._bicrystal_relaxation import RelaxedCrystal, potential_of
+from hts_flows.engines._bicrystal_relaxation import NotConvergedError, RelaxedCrystal, potential_of
 from hts_flows.engines._translation_trials import Translation, Trials
-from hts_flows.engines.base import Calculation, CalculationError, TranslationOperation, TranslationTrials
+from hts_flows.engines.base import Calculation, TranslationOperation, TranslationTrials, UnphysicalResultError
 from hts_flows.errors import InputError
 from hts_flows.screening.grain_boundaries import EvaluationError, search_translations
 from hts_flows.screening.translation_space import TranslationSpace
@@ -139,7 +139,7 @@ def searched(engine: TranslationSearch, structure: Structure) -> Calculation:
     InputError
         The structure is no whole boundary, or its cell cannot be computed with these settings.
     CalculationError
-        The crystal did not relax, or no translation has an energy.
+        The crystal did not relax, or no translation has an energy: NotConvergedError or UnphysicalResultError.
     """
     begun = time.perf_counter()
     given = _boundary(structure)
@@ -158,9 +158,10 @@ def searched(engine: TranslationSearch, structure: Structure) -> Calculation:
     else:
         found = _enumerate(search) if engine.method == "enumeration" else _kriging(search)
     if trials.best is None:
-        raise CalculationError(
-            f"none of {len(trials.done)} translations of {bicrystal.spec} has an energy; the last failed because: "
-            f"{trials.reason or 'none was computed'}"
+        unfinished = isinstance(trials.reason, NotConvergedError)
+        raise (NotConvergedError if unfinished else UnphysicalResultError)(
+            f"none of the {len(trials.done)} translations of {bicrystal.spec} that were tried has an energy; the last "
+            f"failed because: {trials.reason or 'none was computed'}"
         )
     trials.tell(f"stopped: {found.stop_reason}")
     best = trials.best[1]

@@ -223,6 +223,17 @@ class Engine(BaseModel, ABC):
         """Name of the engine whose resources its jobs ask a cluster for, and with whose jobs they share allocations."""
         return self.engine
 
+    def refuses(self, formula: str) -> str | None:
+        """Say why it cannot compute a composition, in a sentence; None where it can.
+
+        Parameters
+        ----------
+        formula
+            Of a candidate.
+        """
+        del formula
+        return None
+
     @property
     def learns(self) -> bool:
         """Whether its results follow from those of a training set too, which the starting structure then carries."""

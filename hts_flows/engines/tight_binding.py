@@ -64,6 +64,19 @@ class TightBinding(AseEngine):
         """Find out whether numba is installed."""
         require_numba()
 
+    def refuses(self, formula: str) -> str | None:
+        """Say that there are no parameters, or that the composition is no single metal."""
+        from pymatgen.core import Composition
+
+        from hts_flows.engines._second_moment_parameters import parameters_for
+        from hts_flows.errors import InputError
+
+        try:
+            parameters_for([element.symbol for element in Composition(formula).elements])
+        except InputError as error:
+            return f"{error.message}; {error.hint}"
+        return None
+
     def versions(self) -> dict[str, str]:
         """Versions of numba, NumPy and ASE."""
         return package_versions("numba", "numpy", "ase", "atomate2")

@@ -75,7 +75,10 @@ class TranslationSearch(ForcesEngine):
     tol: float = Field(default=2e-3, ge=0, le=1, description="Smaller gains do not count as gains, J/m²")
     patience: int = Field(default=12, ge=1, le=100_000, description="Trials without gain that end a search")
     max_trials: int = Field(
-        default=200, ge=1, le=100_000, description="Most trials of a search; each choice of removal is one search"
+        default=200,
+        ge=1,
+        le=100_000,
+        description="Most trials of a search by kriging; each choice of removal is one search",
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the first translations")
     fmax: float = Field(default=5e-3, gt=0, le=1, description="A relaxation stops when every force is below this, eV/Å")
@@ -118,6 +121,28 @@ class TranslationSearch(ForcesEngine):
     def learns(self) -> bool:
         """Whether it relaxes what other boundaries predict."""
         return self.learned is not None
+
+    def refuses_cell(self, boundaries: int, rigid: float | None) -> str | None:
+        """Say why it cannot compute bicrystals of a cell, in a sentence; None where it can.
+
+        Parameters
+        ----------
+        boundaries
+            Number of boundaries in the cell.
+        rigid
+            Thickness of the rigid blocks, Å; None for the default, which is none with two boundaries.
+        """
+        if boundaries == 1 and not self.fast:
+            return (
+                f"cells with one boundary have surfaces, and {self.forces.engine} gives no energies of single atoms, "
+                "which would leave them out: give cell: {boundaries: 2}, or forces: {engine: tight_binding}"
+            )
+        if self.protocol == "free normal expansion" and not (rigid or (boundaries == 1 and rigid is None)):
+            return (
+                "protocol 'free normal expansion' holds the grains by rigid blocks, and the cell has none: give cell: "
+                "{rigid: 5}, or another protocol"
+            )
+        return None
 
     def computing(self) -> Engine:
         """Give the engine that computes a structure that is no boundary."""

@@ -147,6 +147,7 @@ def proposed_change(failure: Failure, engine: str) -> str:
 #: First match on "ExceptionType: message" wins.
 _PATTERNS: tuple[tuple[str, FailureCause], ...] = (
     (r"KohnShamConvergenceError|SCFNotConverged|UnconvergedError|SCF.*not converge", FailureCause.SCF_NOT_CONVERGED),
+    (r"NotConvergedError", FailureCause.IONIC_NOT_CONVERGED),
     (r"UnphysicalResult", FailureCause.UNPHYSICAL_RESULT),
     (r"MemoryError|out of memory|Cannot allocate memory|DefaultCPUAllocator", FailureCause.OUT_OF_MEMORY),
     (r"No module named '?hts_flows\b|Unable to locate a modulefile|module: (?:command )?not found",

@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 
 #: J/m² in an eV/Å².
 JOULE_PER_SQUARE_METRE = 16.02176634
+#: Structural unit of a boundary whose atoms have as many neighbours as those of the crystal.
+AS_IN_THE_CRYSTAL = "as in the crystal"
+#: Where a free cell changed its shape in the plane by more than this, the crystal did, and not the boundary alone.
+MOST_STRAIN = 0.03
 #: Which upper grain a site belongs to.
 _UPPER = 2
 _TWO_BOUNDARIES = 2
+#: Translations are known no better than this, Å.
+_ROUNDING = 5e-3
 
 
 class GrainBoundaryDoc(PropertyDoc):
@@ -52,15 +58,16 @@ class GrainBoundaryDoc(PropertyDoc):
     n_removed: int = Field(description="Number of atoms that were removed at each boundary because they were too close")
     coordination: str = Field(
         description="Structural unit: atoms at a boundary, in one period of it, whose number of nearest neighbours is "
-        "not the crystal's, by that number, e.g. '2 × Cu11, 1 × Cu13'; the neighbours end half-way between the "
-        "crystal's first two shells"
+        "not the crystal's, by that number, e.g. '2 × Cu11, 1 × Cu13', or 'as in the crystal'; neighbours are nearer "
+        "than half-way between the crystal's first two shells"
     )
     lowest_coordination: int = Field(
         description="Least number of nearest neighbours of an atom; elements without any in the crystal left out"
     )
     shortest_bond: float = Field(description="Shortest distance of two atoms, Å")
-    relaxed: Literal["fixed translation", "free normal expansion", "free sliding", "free cell"] = Field(
-        description="What could move beside the atoms; free cell: the grains and the whole cell"
+    relaxed: Literal["fixed translation", "free normal expansion", "free sliding", "free cell", "static"] = Field(
+        description="What could move beside the atoms; free cell: the grains and the whole cell; static: "
+        "nothing, not even the atoms"
     )
     method: Literal["kriging", "enumeration", "prediction", "one configuration"] = Field(
         description="How the configuration was chosen: by a Gaussian process, as the lowest of all, by what other "
@@ -112,7 +119,7 @@ def derive(candidate: Candidate, calculation: Calculation, references: Mapping[s
     CompositionError
         The cell is not made of whole formula units of the crystal.
     PropertyError
-        The cell has surfaces.
+        The cell has surfaces, or has strained in the plane.
     """
     from hts_flows.boundary_inventory import specification
 
@@ -131,8 +138,8 @@ def _of_search(found: TranslationTrials, calculation: Calculation, spec: GrainBo
     return {
         "boundary_energy": energy,
         "excess_volume": found.excess_volume,
-        "translation_x": x % found.periods[0],
-        "translation_y": y % found.periods[1],
+        "translation_x": _folded(x, found.periods[0]),
+        "translation_y": _folded(y, found.periods[1]),
         "translation_z": z,
         "n_removed": found.removed[found.best] // found.n_boundaries,
         "relaxed": found.protocol,
@@ -157,7 +164,7 @@ def _of_configuration(
             f"{candidate.label}: the cell has surfaces, whose energy cannot be told from the boundary's"
         )
     copies = _formula_units(structure, crystal.structure, candidate.label)
-    area = _TWO_BOUNDARIES * float(np.linalg.norm(np.cross(*structure.lattice.matrix[:2])))
+    area = _TWO_BOUNDARIES * _area(candidate, structure, copies, crystal.structure.volume)
     return {
         "boundary_energy": (calculation.energy - copies * crystal.energy) / area * JOULE_PER_SQUARE_METRE,
         "excess_volume": (structure.volume - copies * crystal.structure.volume) / area,
@@ -169,6 +176,35 @@ def _of_configuration(
         "stop_reason": "",
         **_bonds(structure, spec, _TWO_BOUNDARIES, None),
     }
+
+
+def _area(candidate: Candidate, structure: Structure, copies: float, volume: float) -> float:
+    """Area of a boundary of the unstrained crystal, Å²; refuses a cell that did not keep its shape in the plane.
+
+    Parameters
+    ----------
+    candidate, structure
+        What was asked for, and the relaxed cell.
+    copies, volume
+        Cells of the crystal in the bicrystal, and the volume of one, Å³.
+    """
+    from hts_flows.boundary_inventory import specification
+    from hts_flows.structures.grain_boundaries import build
+
+    unrelaxed = specification(candidate.inputs).crystal
+    primitive = unrelaxed.constant**3 / 8 * abs(np.linalg.det(unrelaxed.basis))
+    before = primitive * len(structure) / len(unrelaxed.symbols)
+    scale = (copies * volume / before) ** (1 / 3)
+    plane = build(candidate).lattice.matrix[:2, :2] * scale
+    strain = structure.lattice.matrix[:2, :2] @ np.linalg.inv(plane) - np.eye(2)
+    largest = float(np.abs(strain).max())
+    if largest > MOST_STRAIN:
+        raise PropertyError(
+            f"{candidate.label}: the cell strained by {100 * largest:.1f} % in the plane while it relaxed, more than "
+            f"{100 * MOST_STRAIN:g} %: the crystal gave way, and not the boundary alone",
+            "give the cell a larger thickness, or hold it (relax_cell: false, where the engine has that)",
+        )
+    return float(abs(np.linalg.det(plane)))
 
 
 def _displaced(candidate: Candidate, structure: Structure) -> dict[str, Any]:
@@ -186,10 +222,16 @@ def _displaced(candidate: Candidate, structure: Structure) -> dict[str, Any]:
     x, y, z = candidate.inputs["translation"]
     opening = (structure.lattice.c - start.lattice.c) / _TWO_BOUNDARIES
     return found | {
-        "translation_x": float((x + drift[0]) % origin.lx),
-        "translation_y": float((y + drift[1]) % origin.ly),
+        "translation_x": _folded(float(x + drift[0]), origin.lx),
+        "translation_y": _folded(float(y + drift[1]), origin.ly),
         "translation_z": float(z + opening),
     }
+
+
+def _folded(length: float, period: float) -> float:
+    """A translation within its period; what is a rounding below the period is 0."""
+    folded = round(length % period, 6)
+    return 0.0 if period - folded < _ROUNDING else folded
 
 
 def _formula_units(structure: Structure, crystal: Structure, label: str) -> float:
@@ -242,7 +284,7 @@ def _bonds(structure: Structure, spec: GrainBoundary, n_boundaries: int, constan
         for (symbol, neighbours), number in sorted(unusual.items())
     ]
     return {
-        "coordination": ", ".join(texts),
+        "coordination": ", ".join(texts) or AS_IN_THE_CRYSTAL,
         "lowest_coordination": int(counts[inner & bonded].min()),
         "shortest_bond": float(distances.min()),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from hts_flows.campaign import Campaign
+from hts_flows.campaign import Campaign, CampaignError
 from hts_flows.errors import InputError, nearest
 from hts_flows.launch.owner import FOREIGN_CLAIM_SECONDS, LIVING_CLAIM_SECONDS, is_gone, owner_name
 from hts_flows.stores.times import as_utc
@@ -121,7 +121,14 @@ def load_campaign(database: Database, name: str) -> Campaign:
         near = nearest(name, names) if names else "none is stored yet"
         hint = "'hts status' lists the campaigns" if names else "store one with 'hts submit FILE' or 'hts run FILE'"
         raise InputError(f"no campaign named {name!r} in the database; {near}", hint)
-    campaign = Campaign.from_dict(stored_content(document), f"stored campaign {name!r}")
+    try:
+        campaign = Campaign.from_dict(stored_content(document), f"stored campaign {name!r}")
+    except CampaignError as error:
+        raise InputError(
+            error.message,
+            "another version of hts_flows has stored it, and can read it; its results stay; to go on with this one, "
+            "give the campaign in the file another name",
+        ) from error
     for table in campaign.candidates.tables():
         from hts_flows.stores.pools import fetch_pool
 

@@ -141,13 +141,16 @@ class GrainBoundarySpace(CandidateSpace):
 
     def refuses(self, engine: Engine) -> str | None:
         """Say why an engine cannot compute these candidates, or nothing."""
-        searches = engine.engine == SEARCH_ENGINE
-        if self.translations is None and not searches:
+        from hts_flows.engines.translation_search import TranslationSearch
+
+        if self.translations is None and isinstance(engine, TranslationSearch):
+            return engine.refuses_cell(self.cell.boundaries, self.cell.rigid)
+        if self.translations is None:
             return (
                 f"{engine.engine} computes one configuration, and a candidate is a whole boundary: use the engine "
                 f"{SEARCH_ENGINE}, or give translations, e.g. translations: {{step: 0.2}}, in the candidates section"
             )
-        if self.translations is not None and searches:
+        if engine.engine == SEARCH_ENGINE:
             return (
                 f"{SEARCH_ENGINE} looks for the translation itself, and each candidate is one translation: leave "
                 "translations out of the candidates section, or use another engine"

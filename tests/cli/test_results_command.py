@@ -80,3 +80,19 @@ def test_failures_and_status_say_how_many_and_what_next(stored, hts):
     assert status == [
         {"campaign": "many", "state": "running", "engine": "sevennet", "queued": 0, "done": 11, "failed": 1}
     ]
+
+
+def test_a_campaign_that_cannot_be_read_hides_no_other(stored, hts, database):
+    other = database.campaigns.find_one({})
+    other["_id"] = "older"
+    other["content"] = other["content"] | {"name": "older", "calculate": [{"engine": "sevennet", "unknown": 1}]}
+    database.campaigns.insert_one(other)
+    shown = hts("status")
+    assert shown.returncode == 0, shown.stderr
+    text = " ".join(shown.stdout.split())
+    assert "older: stored campaign 'older': calculate.0.unknown" in text
+    assert "give the campaign in the file another name" in text
+    assert [row["campaign"] for row in json.loads(hts("status", "--json").stdout)] != ["older"]
+    alone = hts("status", "older")
+    assert alone.returncode == 2
+    assert "Traceback" not in alone.stderr

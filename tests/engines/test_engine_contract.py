@@ -27,7 +27,7 @@ HASHES = {
     "phono3py": "8ad0c082b64d",
     "sevennet": "299a0d699980",
     "tight_binding": "619a51aa3030",
-    "translation_search": "b5833c025984",
+    "translation_search": "edcfc0503590",
     "vasp": "1ddb30a492f8",
 }
 

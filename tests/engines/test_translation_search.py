@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -10,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 from hts_flows.engines import engine_from_dict
 from hts_flows.engines.base import Calculation, CalculationError
 from hts_flows.errors import InputError
+from hts_flows.launch.failures import FailureCause, diagnose_traceback
 from hts_flows.screening.grain_boundaries import EvaluationError
 from hts_flows.screening.translation_space import TranslationSpace
 from hts_flows.structures.bicrystal_translation import translated
@@ -175,8 +178,11 @@ def test_translations_that_fail_are_trials():
 
 @pytest.mark.parametrize("method", ["kriging", "enumeration"])
 def test_search_without_any_energy_says_why(method):
-    with pytest.raises(CalculationError, match=r"none of \d+ translations of Cu Σ5.*after 2 steps"):
+    with pytest.raises(CalculationError, match=r"none of the \d+ translations of Cu Σ5.*after 2 steps") as found:
         search(starting(), method=method, step=2.0, steps=2, patience=3)
+    # So that the failure is told to be one that more steps may mend.
+    trace = "".join(traceback.format_exception(found.value))
+    assert diagnose_traceback(trace).cause == FailureCause.IONIC_NOT_CONVERGED
 
 
 def test_symmetric_images_have_equal_energies():

@@ -8,7 +8,7 @@ import pytest
 from hts_flows.boundary_inventory import specification
 from hts_flows.candidates import Candidate
 from hts_flows.engines.base import Calculation, TranslationTrials
-from hts_flows.properties.base import CompositionError, MissingReferenceError
+from hts_flows.properties.base import CompositionError, MissingReferenceError, PropertyError
 from hts_flows.properties.grain_boundaries import JOULE_PER_SQUARE_METRE, crystal_shell, derive
 from hts_flows.structures.bulk import build as build_crystal
 from hts_flows.structures.grain_boundaries import GrainBoundarySpace, build
@@ -71,6 +71,24 @@ def test_grains_that_slide_change_the_translation_and_not_the_energy_of_the_desc
     x, y, _ = candidate.inputs["translation"]
     assert document.translation_x == pytest.approx((x + 0.4) % (3.615 * math.sqrt(5)), abs=1e-3)
     assert document.translation_y == pytest.approx((y - 0.5) % 3.615, abs=1e-3)
+
+
+def test_a_cell_that_strained_in_the_plane_has_no_boundary_energy(configuration):
+    candidate, crystal = configuration
+    strained = build(candidate)
+    strained.apply_strain([0.05, 0, 0])
+    with pytest.raises(PropertyError, match=r"strained by 5\.0 % in the plane"):
+        derive(candidate, calculation(strained, -340.0), {"crystal": calculation(build_crystal(crystal), -3.5)})
+
+
+def test_a_crystal_of_another_lattice_constant_is_no_strain(configuration):
+    candidate, crystal = configuration
+    larger, cell = build(candidate), build_crystal(crystal)
+    for one in (larger, cell):
+        one.apply_strain(0.04)
+    document = derive(candidate, calculation(larger, -340.0), {"crystal": calculation(cell, -3.5)})
+    area = 3.615 * 3.615 * math.sqrt(5) * 1.04**2
+    assert document.boundary_energy == pytest.approx((-340.0 + 3.5 * len(larger)) / (2 * area) * 16.02176634)
 
 
 def test_a_missing_crystal_is_named(configuration):
@@ -136,7 +154,7 @@ def test_a_perfect_crystal_has_no_structural_unit(inventories):
     trials = search_of([0.02], area=structure.volume / structure.lattice.c, constant=3.615)
     found = calculation(structure, -1.0).model_copy(update={"translation_search": trials})
     document = derive(candidate, found, {})
-    assert (document.coordination, document.lowest_coordination) == ("", 12)
+    assert (document.coordination, document.lowest_coordination) == ("as in the crystal", 12)
 
 
 def search_of(energies, *, area, constant, n_boundaries=2, **changes):
