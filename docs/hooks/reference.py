@@ -216,7 +216,9 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _cell(text: str) -> str:
     outside = re.split(r"(`[^`]*`)", text.replace("\n", " ").replace("|", "\\|"))
-    return "".join(part if part.startswith("`") else re.sub(r"([<*])", r"\\\1", part) for part in outside)
+    # An axis and a plane, [001](210), are no link.
+    special = r"([<*]|\[(?=-?\d[\d -]*\]\())"
+    return "".join(part if part.startswith("`") else re.sub(special, r"\\\1", part) for part in outside)
 
 
 # --------------------------------------------------------------------------------------- engines and domains
