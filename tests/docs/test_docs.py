@@ -13,7 +13,7 @@ from docs_pages import PAGES, ROOT, blocks
 TOP_FOLDERS = "hts_flows|tests|docs|workflows|inventories|requirements|.ci"
 #: What the documentation tells people to make.
 PLACEHOLDERS = re.compile(r"NAME|FILE|emt\.py|alloys\.py")
-LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<![`\\])\[[^\]]*(?<!\\)\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 
 

@@ -508,14 +508,14 @@ def test_the_dashboard_draws_the_curve_and_of_one_boundary_the_map(settings, dat
         )
         database.results.insert_one(result.model_dump(mode="json") | {"_id": result.key})
     dashboard = Dashboard(settings, settings.dashboard, Connection(settings))
-    both = draw(dashboard, database, "copper", "boundaries", FigureQuery())
+    both = draw(dashboard, database, "copper", "own", FigureQuery())
     angles = {x: y for trace in both.data if trace.customdata for x, y in zip(trace.x, trace.y, strict=True)}
     assert angles == pytest.approx({53.13: kriged["boundary_energy"], 36.87: 0.9}, rel=1e-3)
-    one = draw(dashboard, database, "copper", "boundaries", FigureQuery(text="(210)"))
+    one = draw(dashboard, database, "copper", "own", FigureQuery(text="(210)"))
     assert "lowest so far" in {trace.name for trace in one.data}
     assert "stopped: budget spent" in one.layout.title.text
     with pytest.raises(InputError, match="no results to draw"):
-        draw(dashboard, database, "copper", "boundaries", FigureQuery(text="nothing is called so"))
+        draw(dashboard, database, "copper", "own", FigureQuery(text="nothing is called so"))
 
 
 def test_reasons_of_several_searches_are_all_said(kriged):

@@ -168,7 +168,7 @@ def test_each_orbit_of_translations_is_one_candidate():
     ("name", "cell", "closed"),
     [
         ("Cu-S17-001-410", {}, -0.6),
-        ("Cu-S5-001-310", {"boundaries": 1, "vacuum": 4, "shape": "smallest"}, -0.6),
+        ("Cu-S5-001-310", {"rigid": 4, "shape": "smallest"}, -0.6),
         ("MgO-S5-001-210", {}, -0.6),
         ("Al-S7-111-twist", {}, -1.6),
     ],
