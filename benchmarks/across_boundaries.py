@@ -23,14 +23,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from hts_flows.cli.output import console, stderr
-from hts_flows.engines._second_moment_relaxation import Relaxation, evaluate, relax
+from hts_flows.engines._bicrystal_relaxation import largest_shear, unwrapped
+from hts_flows.engines._second_moment_relaxation import evaluate, relax
+from hts_flows.engines._translation_trials import MOST_SHEAR
 from hts_flows.engines.base import UnphysicalResultError
 from hts_flows.screening.configurations import TrainingTable, predict_energies, regression
 from hts_flows.screening.grain_boundaries import search_translations
 from hts_flows.screening.translation_space import TranslationSpace
 from hts_flows.structures.bicrystal_symmetry import translation_symmetry
 from hts_flows.structures.bicrystal_translation import translated
-from hts_flows.structures.bicrystals import Bicrystal
+from hts_flows.structures.bicrystals import JOULE_PER_SQUARE_METRE, Bicrystal
 from hts_flows.structures.boundary_descriptors import describe
 from hts_flows.structures.boundary_specs import BicrystalCell, GrainBoundary
 
@@ -51,11 +53,8 @@ OPENINGS, REMOVAL = (0.0, 0.5), (None, 1.5, 2.0, 2.3)
 #: Numbers of relaxations, in the order of the predicted energies, after which the lowest energy is looked at.
 LOOKS = (1, 2, 3, 5)
 CELL = BicrystalCell(thickness=18.0, boundaries=2, shape="smallest")
-#: A relaxation that turned the middle of a grain by more than this, degrees, has undone the misorientation.
-TURNED = 2.0
 #: Distance below which atoms are removed in the searches, Å; trials count until this close to the lowest, J/m².
 SEARCHED, REACHED, MOST_TRIALS = 2.0, 5e-3, 100
-EV_PER_A2 = 16.02176634
 
 
 def boundary(h: int, k: int) -> GrainBoundary:
@@ -77,28 +76,6 @@ def bulk_energy() -> float:
     return evaluate(positions, np.eye(3) * CONSTANT, pbc=True, species="Cu").energy / 4
 
 
-def unwrapped(bicrystal: Bicrystal) -> np.ndarray:
-    """Positions with each grain in one piece, Å."""
-    positions, length = bicrystal.positions.copy(), bicrystal.lattice[2, 2]
-    offset = positions[:, 2] - bicrystal.boundary_heights[0]
-    positions[(bicrystal.grain == 2) & (offset < -length / 4), 2] += length  # noqa: PLR2004 (grain 2)
-    positions[(bicrystal.grain == 1) & (offset > length / 4), 2] -= length
-    return positions
-
-
-def turned(bicrystal: Bicrystal, start: np.ndarray, relaxed: Relaxation) -> float:
-    """By how much the middle half of a grain was turned, the larger of both, degrees."""
-    angles = []
-    for grain in (1, 2):
-        height = start[:, 2]
-        inside = bicrystal.grain == grain
-        middle, span = (height[inside].max() + height[inside].min()) / 2, np.ptp(height[inside])
-        inside &= np.abs(height - middle) < span / 4
-        moved = (relaxed.positions - start)[inside]
-        angles += [np.polyfit(height[inside], moved[:, axis], 1)[0] for axis in (0, 1)]
-    return float(np.degrees(np.arctan(np.abs(angles))).max())
-
-
 def relaxed_energy(bicrystal: Bicrystal, bulk: float, protocol: Protocol) -> float | None:
     """Energy under a protocol, J/m²; None where the relaxation failed or undid the boundary."""
     start = unwrapped(bicrystal)
@@ -113,14 +90,14 @@ def relaxed_energy(bicrystal: Bicrystal, bulk: float, protocol: Protocol) -> flo
         )
     except UnphysicalResultError:
         return None
-    if not end.converged or turned(bicrystal, start, end) > TURNED:
+    if not end.converged or largest_shear(start, end.positions, bicrystal.grain) > MOST_SHEAR:
         return None
     return excess(end.energy, bicrystal, bulk)
 
 
 def excess(energy: float, bicrystal: Bicrystal, bulk: float) -> float:
     """Energy of a boundary, J/m²."""
-    return float((energy - len(bicrystal.symbols) * bulk) / (2 * bicrystal.area) * EV_PER_A2)
+    return float((energy - len(bicrystal.symbols) * bulk) / (2 * bicrystal.area) * JOULE_PER_SQUARE_METRE)
 
 
 def enumerated(h: int, k: int, folder: Path, protocol: Protocol) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from hts_flows.engines._second_moment_parameters import PARAMETERS
 from hts_flows.engines._second_moment_relaxation import evaluate, relax
 from hts_flows.engines.base import UnphysicalResultError
 from hts_flows.screening.grain_boundaries import EvaluationError, Translation, TranslationSpace
-from hts_flows.structures.bicrystals import Bicrystal, build_bicrystal
+from hts_flows.structures.bicrystals import JOULE_PER_SQUARE_METRE, Bicrystal, build_bicrystal
 from hts_flows.structures.boundary_specs import GrainBoundary
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ FMAX = 0.01
 UPPER = 2
 #: Å.
 ROUNDING = 1e-3
-J_PER_M2 = 16.02176634
 _FCC = np.array([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
 
 
@@ -143,7 +142,7 @@ class PairOfGrains:
 
     def _energy(self, total: float) -> float:
         excess = total - len(self.bicrystal.symbols) * self.bulk
-        return excess / (2 * self.bicrystal.area) * J_PER_M2
+        return excess / (2 * self.bicrystal.area) * JOULE_PER_SQUARE_METRE
 
 
 @dataclass(frozen=True)

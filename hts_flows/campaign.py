@@ -203,6 +203,8 @@ class Campaign(BaseModel):
     def refused_candidates(self) -> list[Problem]:
         """Candidates that the engine of the first row cannot compute, where it says so of a composition."""
         engine = self.calculate[0].engine
+        if not engine.is_selective:  # candidates may be those of pools, which cost time to read
+            return []
         reasons: dict[str, str | None] = {}
         refused: dict[str, list[str]] = {}
         for candidate in self.all_candidates():
@@ -422,7 +424,7 @@ def load_campaign_file(path: Path) -> Campaign:
     if unknown := campaign.unknown_names():
         raise _placed(document, unknown)
     campaign = campaign.model_copy(update={"candidates": campaign.candidates.placed(path.parent.resolve())})
-    if type(campaign.calculate[0].engine).refuses is not Engine.refuses and (refused := campaign.refused_candidates()):
+    if refused := campaign.refused_candidates():
         raise _placed(document, refused)
     return campaign
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hts_flows.engines.base import CalculationError, UnphysicalResultError
 from hts_flows.errors import InputError
+from hts_flows.structures.bicrystals import JOULE_PER_SQUARE_METRE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Booleans = NDArray[np.bool_]
-
-#: eV/Å² in J/m².
-JOULE_PER_SQUARE_METRE = 16.021766
 
 #: The crystal has relaxed when no force and no stress × volume of an atom is above this, eV/Å and eV.
 CRYSTAL_FMAX = 1e-3
@@ -90,7 +88,7 @@ class NotConvergedError(CalculationError):
     """A bicrystal was not relaxed in the steps that were allowed."""
 
 
-def largest_shear(state: BicrystalState) -> float:
+def largest_shear(before: Floats, after: Floats, grain: NDArray[np.int_]) -> float:
     """How far the middle half of a grain has sheared along the plane in the relaxation, the larger of both, degrees.
 
     Boundaries move by shear of the crystal they sweep (J. W. Cahn, Y. Mishin, A. Suzuki, Acta Mater. 54, 4953 (2006)).
@@ -99,14 +97,15 @@ def largest_shear(state: BicrystalState) -> float:
 
     Parameters
     ----------
-    state
-        After the relaxation.
+    before, after
+        Positions in whole grains, Å, shape (N, 3).
+    grain
+        Grain of each atom, 1 or 2, shape (N,).
     """
-    before = unwrapped(state.start)
-    moved, heights = state.positions - before, before[:, 2]
+    moved, heights = after - before, before[:, 2]
     slopes: list[float] = []
-    for grain in (1, 2):
-        inner = state.start.grain == grain
+    for number in (1, 2):
+        inner = grain == number
         lowest, highest = float(heights[inner].min()), float(heights[inner].max())
         inner &= np.abs(heights - (lowest + highest) / 2) < (highest - lowest) / 4
         offsets = heights[inner] - heights[inner].mean()

@@ -97,6 +97,11 @@ class ForcesEngine(Engine):
     def _without_own(self, forces: Engine) -> dict[str, Any]:
         return forces.model_dump(mode="json", exclude=set(self.beside | self.decided))
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether there are compositions that the engine of the forces refuses."""
+        return self.forces.is_selective
+
     def refuses(self, formula: str) -> str | None:
         """Say why the engine of the forces cannot compute a composition."""
         return self.forces.refuses(formula)

@@ -12,6 +12,7 @@ from hts_flows.engines._bicrystal_relaxation import (
     ShearedGrainError,
     holds_formula_units,
     largest_shear,
+    unwrapped,
 )
 from hts_flows.engines.base import UnphysicalResultError
 from hts_flows.errors import HtsError, InputError
@@ -118,7 +119,7 @@ class Trials:
         if self._engine.task == "static":
             return self._potential.unrelaxed(start)
         state = self._potential.relaxed(start)
-        shear = largest_shear(state)
+        shear = largest_shear(unwrapped(start), state.positions, start.grain)
         if shear > MOST_SHEAR:
             raise ShearedGrainError(
                 f"a grain of {start.spec} sheared by {shear:.1f}°, more than {MOST_SHEAR:g}°: the boundary moved away",

@@ -223,6 +223,11 @@ class Engine(BaseModel, ABC):
         """Name of the engine whose resources its jobs ask a cluster for, and with whose jobs they share allocations."""
         return self.engine
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether there are compositions that it :meth:`refuses`, so that candidates are worth going through."""
+        return False
+
     def refuses(self, formula: str) -> str | None:
         """Say why it cannot compute a composition, in a sentence; None where it can.
 

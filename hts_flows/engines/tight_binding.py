@@ -64,6 +64,11 @@ class TightBinding(AseEngine):
         """Find out whether numba is installed."""
         require_numba()
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether there are compositions that it refuses."""
+        return True
+
     def refuses(self, formula: str) -> str | None:
         """Say that there are no parameters, or that the composition is no single metal."""
         from pymatgen.core import Composition

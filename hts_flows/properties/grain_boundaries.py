@@ -15,6 +15,7 @@ from pydantic import Field
 
 from hts_flows.flows.base import Column
 from hts_flows.properties.base import CompositionError, MissingReferenceError, PropertyDoc, PropertyError
+from hts_flows.structures.bicrystals import JOULE_PER_SQUARE_METRE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from hts_flows.engines.base import Calculation, TranslationTrials
     from hts_flows.structures.grain_boundaries import GrainBoundary
 
-#: J/m² in an eV/Å².
-JOULE_PER_SQUARE_METRE = 16.02176634
 #: Structural unit of a boundary whose atoms have as many neighbours as those of the crystal.
 AS_IN_THE_CRYSTAL = "as in the crystal"
 #: Where a free cell changed its shape in the plane by more than this, the crystal did, and not the boundary alone.
@@ -155,6 +154,8 @@ def _of_search(found: TranslationTrials, calculation: Calculation, spec: GrainBo
 def _of_configuration(
     candidate: Candidate, calculation: Calculation, references: Mapping[str, Calculation], spec: GrainBoundary
 ) -> dict[str, Any]:
+    from hts_flows.structures.grain_boundaries import build
+
     structure: Structure = calculation.structure
     if "crystal" not in references:
         raise MissingReferenceError(f"{candidate.label}: the perfect crystal was not computed")
@@ -164,11 +165,12 @@ def _of_configuration(
             f"{candidate.label}: the cell has surfaces, whose energy cannot be told from the boundary's"
         )
     copies = _formula_units(structure, crystal.structure, candidate.label)
-    area = _TWO_BOUNDARIES * _area(candidate, structure, copies, crystal.structure.volume)
+    start = build(candidate)
+    area = _TWO_BOUNDARIES * _area(candidate.label, start, structure, spec, copies * crystal.structure.volume)
     return {
         "boundary_energy": (calculation.energy - copies * crystal.energy) / area * JOULE_PER_SQUARE_METRE,
         "excess_volume": (structure.volume - copies * crystal.structure.volume) / area,
-        **_displaced(candidate, structure),
+        **_displaced(candidate, start, structure),
         "relaxed": "free cell",
         "method": "one configuration",
         "n_trials": 1,
@@ -178,40 +180,39 @@ def _of_configuration(
     }
 
 
-def _area(candidate: Candidate, structure: Structure, copies: float, volume: float) -> float:
+def _area(label: str, start: Structure, structure: Structure, spec: GrainBoundary, volume: float) -> float:
     """Area of a boundary of the unstrained crystal, Å²; refuses a cell that did not keep its shape in the plane.
 
     Parameters
     ----------
-    candidate, structure
-        What was asked for, and the relaxed cell.
-    copies, volume
-        Cells of the crystal in the bicrystal, and the volume of one, Å³.
+    label
+        Name of the candidate.
+    start, structure
+        The cell before and after the relaxation.
+    spec
+        Gives the crystal of the start.
+    volume
+        Of as much crystal, relaxed, as the cell has atoms, Å³.
     """
-    from hts_flows.boundary_inventory import specification
-    from hts_flows.structures.grain_boundaries import build
-
-    unrelaxed = specification(candidate.inputs).crystal
-    primitive = unrelaxed.constant**3 / 8 * abs(np.linalg.det(unrelaxed.basis))
-    before = primitive * len(structure) / len(unrelaxed.symbols)
-    scale = (copies * volume / before) ** (1 / 3)
-    plane = build(candidate).lattice.matrix[:2, :2] * scale
+    crystal = spec.crystal
+    primitive = crystal.constant**3 / 8 * abs(np.linalg.det(crystal.basis))
+    scale = (volume / (primitive * len(structure) / len(crystal.symbols))) ** (1 / 3)
+    plane = start.lattice.matrix[:2, :2] * scale
     strain = structure.lattice.matrix[:2, :2] @ np.linalg.inv(plane) - np.eye(2)
     largest = float(np.abs(strain).max())
     if largest > MOST_STRAIN:
         raise PropertyError(
-            f"{candidate.label}: the cell strained by {100 * largest:.1f} % in the plane while it relaxed, more than "
+            f"{label}: the cell strained by {100 * largest:.1f} % in the plane while it relaxed, more than "
             f"{100 * MOST_STRAIN:g} %: the crystal gave way, and not the boundary alone",
             "give the cell a larger thickness, or hold it (relax_cell: false, where the engine has that)",
         )
     return float(abs(np.linalg.det(plane)))
 
 
-def _displaced(candidate: Candidate, structure: Structure) -> dict[str, Any]:
+def _displaced(candidate: Candidate, start: Structure, structure: Structure) -> dict[str, Any]:
     """Translation after relaxing and number of removed atoms of a candidate that is one configuration."""
-    from hts_flows.structures.grain_boundaries import bicrystal_of, build
+    from hts_flows.structures.grain_boundaries import bicrystal_of
 
-    start = build(candidate)
     origin = bicrystal_of(start)
     found: dict[str, Any] = {"n_removed": (len(origin.symbols) - len(structure)) // _TWO_BOUNDARIES}
     if candidate.inputs["translation"] is None:

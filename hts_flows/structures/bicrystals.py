@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hts_flows.structures.boundary_specs import GrainBoundary
 
 Cell = Literal["rectangular", "smallest"]
+#: J/m² in an eV/Å².
+JOULE_PER_SQUARE_METRE = 16.02176634
 _ROUNDING = 1e-6
 _RANGE = 6
 _ORIGINS = {

@@ -9,7 +9,8 @@ from hts_flows.boundary_inventory import specification
 from hts_flows.candidates import Candidate
 from hts_flows.engines.base import Calculation, TranslationTrials
 from hts_flows.properties.base import CompositionError, MissingReferenceError, PropertyError
-from hts_flows.properties.grain_boundaries import JOULE_PER_SQUARE_METRE, crystal_shell, derive
+from hts_flows.properties.grain_boundaries import crystal_shell, derive
+from hts_flows.structures.bicrystals import JOULE_PER_SQUARE_METRE
 from hts_flows.structures.bulk import build as build_crystal
 from hts_flows.structures.grain_boundaries import GrainBoundarySpace, build
 
